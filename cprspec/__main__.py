@@ -1,0 +1,5 @@
+"""`python -m cprspec` is `cprspec`."""
+
+from cprspec.cli import main
+
+main()

@@ -1,0 +1,310 @@
+"""The commands: one short function each. Modules that cost time to import are imported inside the function.
+
+stdout is data, stderr is talk. `main` is the one place where an error becomes a message and an exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from cprspec import __version__
+from cprspec.errors import CprspecError, Problem, clean, print_problems
+
+if TYPE_CHECKING:
+    from cprspec.spec.registry import Registry
+    from cprspec.spec.schema import Resolved
+
+app = typer.Typer(
+    name="cprspec",
+    help="Train video encoders without labels by mining positives.",
+    rich_markup_mode=None,  # rich costs 0.1 s, and plain help is enough
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def _complete_kind(incomplete: str) -> list[str]:
+    """Shell completion of a kind of component."""
+    from cprspec.spec.registry import KIND_NAMES
+
+    return [kind for kind in KIND_NAMES if kind.startswith(incomplete)]
+
+
+def _complete_component(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Shell completion of a card of the kind before it."""
+    from cprspec.spec.registry import builtin_registry
+
+    names = builtin_registry().names(ctx.params.get("kind") or "")
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Shell completion of a run under ./runs, as experiment/run; a listing of two folders, nothing is opened."""
+    found = sorted(Path("runs").glob("*/*/"))
+    return [name for name in (p.as_posix() for p in found) if name.startswith(incomplete)]
+
+
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
+Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Experiment files.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the experiment, as in --set miner.stages=5."),
+]
+Root = Annotated[
+    list[str] | None, typer.Option("--root", metavar="NAME=DIR", help="Where the videos of a data set lie.")
+]
+Registries = Annotated[
+    list[Path] | None, typer.Option("--registry", metavar="DIR", help="Another folder of cards: KIND/NAME.toml.")
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file with more components; it is run.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = Annotated[bool, typer.Option("--data", help="Look at the videos, too.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"cprspec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train video encoders without labels by mining positives."""
+
+
+@app.command()
+def check(
+    specs: Specs,
+    data: Data = False,
+    json: Json = False,
+    overrides: Set = None,
+    roots: Root = None,
+    registries: Registries = None,
+    plugins: Plugins = None,
+) -> None:
+    """Say everything that is wrong with experiments, before anything runs."""
+    from cprspec.spec.verdict import check_line, check_record
+
+    registry = _registry(registries, plugins)
+    records, failed = [], False
+    for spec in specs:
+        facts: list[dict[str, Any]] = []
+        try:
+            resolved = None if _only_a_parent(spec, specs) else _resolve(spec, registry, overrides, roots)
+            problems = list(resolved.warnings) if resolved else []
+            if resolved and data:
+                facts, data_problems = _read_data(resolved)
+                problems += data_problems
+        except CprspecError as error:
+            resolved, problems = None, list(error.problems)
+        wrong = any(not p.warning for p in problems)
+        failed = failed or wrong
+        records.append(check_record(spec, resolved, problems, facts))
+        if not json:
+            print_problems(problems)
+            if not wrong:
+                print(check_line(spec, resolved, facts))
+    if json:
+        _print_json(records)
+    raise typer.Exit(2 if failed else 0)
+
+
+@app.command()
+def show(
+    spec: Spec,
+    data: Data = False,
+    json: Json = False,
+    overrides: Set = None,
+    roots: Root = None,
+    registries: Registries = None,
+    plugins: Plugins = None,
+) -> None:
+    """Print an experiment with every default filled in (stdout), and the plan of its phases (stderr)."""
+    from cprspec.spec.present import print_plan
+    from cprspec.spec.toml import to_table, to_toml
+
+    resolved = _resolve(spec, _registry(registries, plugins), overrides, roots)
+    print_problems(resolved.warnings)
+    facts, problems = _read_data(resolved) if data else ([], [])
+    print_problems(problems)
+    if any(not p.warning for p in problems):
+        raise typer.Exit(2)
+    # Only now torch, which takes seconds: what is wrong with an experiment is said at once.
+    from cprspec.training.estimate import plan_record
+
+    if json:
+        _print_json({"experiment": to_table(resolved), "plan": plan_record(resolved, facts)})
+        return
+    print(to_toml(resolved), end="", flush=True)
+    print_plan(plan_record(resolved, facts))
+
+
+@app.command()
+def run(
+    specs: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC|RUN...", help="Experiment files, or runs to go on with.", show_default=False),
+    ],
+    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    nnodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="The number of this machine, from 0.")] = 0,
+    rdzv_endpoint: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where machines meet.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
+    overrides: Set = None,
+    roots: Root = None,
+    registries: Registries = None,
+    plugins: Plugins = None,
+) -> None:
+    """Train and evaluate experiments, or go on with runs; several are compared at the end."""
+    from cprspec.training.request import Request, read_requests
+
+    common = Request(
+        spec=Path(),
+        runs=folder,
+        overrides=tuple(overrides or ()),
+        roots=tuple(roots or ()),
+        registries=tuple(registries or ()),
+        plugins=tuple(plugins or ()),
+        fresh=fresh,
+    )
+    wanted = read_requests(specs, common)
+    # Only now torch: what is wrong with an experiment is said at once.
+    from cprspec.training.launch import Nodes, launch_all
+
+    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint)
+    code, done = launch_all(wanted, nodes)
+    if len(done) > 1:
+        compare([str(path) for path in done], folder)
+    raise typer.Exit(code)
+
+
+@app.command()
+def components(
+    kind: Annotated[
+        str | None, typer.Argument(help="A kind of component.", autocompletion=_complete_kind, show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One of this kind.", autocompletion=_complete_component, show_default=False)
+    ] = None,
+    json: Json = False,
+    registries: Registries = None,
+    plugins: Plugins = None,
+) -> None:
+    """List what an experiment can choose: all kinds, one kind, or one component with its options."""
+    from cprspec.spec.present import print_card, print_cards
+    from cprspec.spec.registry import KIND_NAMES
+    from cprspec.spec.words import did_you_mean, quoted
+
+    registry = _registry(registries, plugins)
+    if kind is not None and kind not in KIND_NAMES:
+        raise CprspecError(
+            Problem(f"no kind of component is called {quoted(kind)}", None, did_you_mean(kind, KIND_NAMES))
+        )
+    if kind is not None and name is not None:
+        if registry.find(kind, name) is None:
+            raise CprspecError(Problem(f"no {kind} is called {quoted(name)}", None, registry.suggest(kind, name)))
+        card = registry.describe(kind, name)
+        _print_json(card) if json else print_card(card)
+        return
+    cards = [registry.describe(k, n) for k in ([kind] if kind else KIND_NAMES) for n in registry.names(k)]
+    _print_json(cards) if json else print_cards(cards)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Paths (runs/NAME/* is every seed), names of experiments (the latest run), or unambiguous beginnings.",
+            autocompletion=complete_run,
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Put runs side by side: what they mined and found, and which classes one won; seeds of one experiment as one."""
+    from cprspec.runs.compare import compare as put_side_by_side
+    from cprspec.runs.layout import RunDir
+    from cprspec.runs.summary import summarise
+
+    found = dict.fromkeys(RunDir.find(run, folder) for run in runs)
+    comparison = put_side_by_side([summarise(run) for run in found])
+    if json:
+        _print_json(comparison.to_json())
+        return
+    from rich.console import Console
+
+    from cprspec.runs.compare_tables import print_comparison
+
+    print_comparison(comparison, Console(highlight=False))
+    print_problems(Problem(text, warning=True) for text in comparison.problems)
+
+
+def _registry(registries: list[Path] | None, plugins: list[Path] | None) -> Registry:
+    from cprspec.spec.registry import builtin_registry
+
+    return builtin_registry(registries or (), plugins or ())
+
+
+def _resolve(spec: Path, registry: Registry, overrides: list[str] | None, roots: list[str] | None) -> Resolved:
+    from cprspec.spec.resolve import resolve
+    from cprspec.spec.roots import parse_roots
+
+    return resolve(spec, registry, overrides=overrides or (), roots=parse_roots(roots or []))
+
+
+def _read_data(resolved: Resolved) -> tuple[list[dict[str, Any]], list[Problem]]:
+    from cprspec.spec.presence import look_at_data
+    from cprspec.video.store import cache_folder
+
+    return look_at_data(resolved, cache_folder())
+
+
+def _only_a_parent(spec: Path, specs: list[Path]) -> bool:
+    """Whether `spec` is a file for others to extend, caught by a pattern: `_x.toml` among several."""
+    return spec.name.startswith("_") and len(specs) > 1
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def main() -> NoReturn:
+    """Run the command line; every expected failure is one line per problem and an exit code, never a traceback."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]  # so that it may stand anywhere
+    try:
+        app(args=arguments, prog_name="cprspec")
+    except CprspecError as error:
+        if debug:
+            traceback.print_exc()
+        print_problems(error.problems)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"cprspec failed: {type(error).__name__}: {clean(str(error))}", file=sys.stderr)
+        print("this is a mistake in cprspec; --debug shows where", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,37 @@
+"""Augmentation of training clips: CoCLR's as published, and the same with its flow mistakes mended."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import frozen
+
+from cprspec.spec.kinds import Augment, option
+
+
+@frozen(kw_only=True)
+class CoCLR(Augment):
+    """CoCLR's two-clip pipeline: each clip strong with probability `strong`, else only cropped and mirrored.
+
+    `flow_aware = false` is as published: flow is mirrored without negating x and gets the colour jitter too. With
+    `flow_aware = true` (the `clean` card) x flow is negated when mirroring and flow colours are left alone.
+    """
+
+    name: ClassVar[str] = "coclr"
+    flow_aware: bool = option(False, help="negate x flow when mirroring, and leave flow colours alone")
+    flip: float = option(0.5, help="probability of mirroring; 0 where classes mirror each other", ge=0, le=1)
+    min_area: float = option(0.2, help="smallest share of the frame that a crop covers", gt=0, le=1)
+    strong: float = option(0.3, help="probability that a clip is jittered, grayed and blurred at all", ge=0, le=1)
+    jitter: float = option(0.8, help="probability of colour jitter in a strong clip", ge=0, le=1)
+    brightness: float = option(0.4, help="largest relative change", ge=0, le=1)
+    contrast: float = option(0.4, help="largest relative change", ge=0, le=1)
+    saturation: float = option(0.4, help="largest relative change", ge=0, le=1)
+    hue: float = option(0.1, help="largest change, in turns of the colour circle", ge=0, le=0.5)
+    gray: float = option(0.2, help="probability that every frame shows one random channel in a strong clip", ge=0, le=1)
+    blur: float = option(0.5, help="probability of gaussian blur in a strong clip", ge=0, le=1)
+    one_clip: float = option(
+        0.5, help="probability that both sides see one clip, one strong and one weak, instead of two clips", ge=0, le=1
+    )
+
+
+COMPONENTS = (CoCLR,)

@@ -1,0 +1,35 @@
+"""Data sets that are a folder: one sub-folder per class, or every video in one flat folder without labels."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from cprspec.data.index import Entry, Index, make_index
+from cprspec.data.names import SUFFIXES, matches, source_of
+from cprspec.errors import CprspecError, Place, Problem
+
+
+def read_folder(root: Path, source_pattern: str | None, test_pattern: str | None, holdout: float) -> Index:
+    """Every video file below `root`; its first folder is its class. CprspecError where there is none."""
+    if not root.is_dir():
+        raise CprspecError(Problem("no such folder", Place(str(root))))
+    names = sorted(
+        p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
+    )
+    if not names:
+        raise CprspecError(Problem(f"no video files ({' '.join(SUFFIXES)}) below this folder", Place(str(root))))
+    flat = any("/" not in name for name in names)
+    entries = []
+    for name in names:
+        source = source_of(name, source_pattern)
+        test = matches(name, test_pattern) or _held_out(source, holdout)
+        label = None if flat else name.split("/", 1)[0]
+        entries.append(Entry(name, label, source, "test" if test else "train"))
+    return make_index(root, entries)
+
+
+def _held_out(source: str, share: float) -> bool:
+    """Whether a source belongs to the test split: by its name alone, so that adding videos moves no other."""
+    number = int.from_bytes(hashlib.sha256(source.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+    return number < share * 2**64

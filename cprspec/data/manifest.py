@@ -1,0 +1,76 @@
+"""Data sets named in a CSV file with a header: `path`, and where present `label`, `source`, `split`.
+
+Other columns are allowed and not read. Paths are relative to the root and stay below it.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path, PurePosixPath
+
+from cprspec.data.index import SPLITS, Entry, Index, make_index
+from cprspec.data.names import source_of
+from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
+
+Row = dict[str | None, str | None]
+Numbered = list[tuple[int, Row]]
+
+
+def read_manifest(root: Path, file: str, source_pattern: str | None) -> Index:
+    """The videos that the CSV file `file` under `root` names. CprspecError with every line that is wrong."""
+    path = root / file
+    entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
+    for line, row in _rows(path):
+        found = _entry(root, row, source_pattern)
+        if isinstance(found, str):
+            problems.append(Problem(found, Place(str(path), line)))
+        elif found.name in entries:
+            problems.append(Problem(f"'{found.name}' stands here a second time", Place(str(path), line)))
+        else:
+            entries[found.name] = found
+    if problems:
+        raise CprspecError(problems)
+    return make_index(root, list(entries.values()))
+
+
+def _rows(path: Path) -> Numbered:
+    """Each record with the line on which it ends."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or ())
+            rows: Numbered = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CprspecError(Problem(f"cannot read the manifest ({error})", Place(str(path)))) from error
+    if "path" not in columns:
+        found = clean(", ".join(columns), MAX_ECHO) or "nothing"
+        hint = "the first line names the columns: path, and if you have them label, source, split"
+        raise CprspecError(Problem(f"no column 'path' in the manifest's header: {found}", Place(str(path), 1), hint))
+    if not rows:
+        raise CprspecError(Problem("the manifest names no videos", Place(str(path), 1)))
+    return rows
+
+
+def _entry(root: Path, row: Row, source_pattern: str | None) -> Entry | str:
+    """The video of one record, or what is wrong with it."""
+    if None in row:
+        return "more values than the header has columns"
+    written, split = row["path"] or "", row.get("split") or "train"
+    shown = clean(written, MAX_ECHO)
+    relative = PurePosixPath(written)
+    if not written or relative.is_absolute() or ".." in relative.parts:
+        return f"path '{shown}' does not lie below the manifest's folder"
+    if split not in SPLITS:
+        return f"split '{clean(split, MAX_ECHO)}' is not one of {', '.join(SPLITS)}"
+    if not _is_file(root / relative):
+        return f"no file '{shown}'"
+    name = relative.as_posix()
+    return Entry(name, row.get("label") or None, row.get("source") or source_of(name, source_pattern), split)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have: too long, or with a NUL
+        return False

@@ -1,0 +1,78 @@
+"""Features of whole videos: every window encoded, each window's feature L2-normalised, their mean per video.
+
+One pass over the videos serves every encoder, since reading costs more than a small network does. Ranks share the
+videos; nothing is dropped or padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from attrs import frozen
+from torch.nn import functional
+from torch.utils.data import DataLoader, Subset
+
+from cprspec.learning.exchange import gather_cat
+from cprspec.learning.ranks import Ranks
+from cprspec.models.heads import Encoder
+from cprspec.video.clips import TestClips
+from cprspec.video.normalise import Normalise
+
+WINDOWS_AT_ONCE = 32
+"""Windows encoded in one forward pass: bounds memory, whatever a video's length."""
+
+
+@frozen
+class FrozenEncoder:
+    """An encoder in evaluation: the network, the view it sees, and what makes its input."""
+
+    network: Encoder
+    view: str
+    to_input: Normalise
+
+
+@torch.inference_mode()
+def encode_videos(
+    encoders: Mapping[str, FrozenEncoder], clips: TestClips, workers: int, ranks: Ranks
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Video ids `[V]`, ascending, and for each encoder features `[V,F]`, float32 on the CPU, on every rank."""
+    for encoder in encoders.values():
+        encoder.network.to(ranks.device).eval()
+        encoder.to_input.to(ranks.device)
+    mine = range(ranks.rank, len(clips), ranks.world)
+    workers = min(workers, len(mine))
+    loader: DataLoader[dict[str, torch.Tensor]] = DataLoader(
+        Subset(clips, mine),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="forkserver" if workers else None,
+    )
+    ids: list[int] = []
+    rows = {name: [torch.empty(0, e.network.feature_size)] for name, e in encoders.items()}
+    for item in loader:
+        ids.append(int(item["video"]))
+        for name, encoder in encoders.items():
+            rows[name].append(_video_feature(encoder, item[encoder.view], ranks.device)[None])
+    video_V = _gather_uneven(torch.tensor(ids, dtype=torch.int64), ranks)
+    order = video_V.argsort()
+    return video_V[order], {name: _gather_uneven(torch.cat(r), ranks)[order] for name, r in rows.items()}
+
+
+def _video_feature(encoder: FrozenEncoder, windows_u8: torch.Tensor, device: torch.device) -> torch.Tensor:
+    parts = []
+    for chunk in windows_u8.split(WINDOWS_AT_ONCE):
+        feature_WF = encoder.network.features(encoder.to_input(chunk.to(device, non_blocking=True)))
+        parts.append(functional.normalize(feature_WF.float(), dim=1))
+    return torch.cat(parts).mean(0).cpu()
+
+
+def _gather_uneven(rows: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+    if ranks.world == 1:
+        return rows
+    longest = ranks.largest(len(rows))
+    padded = rows.new_zeros(longest, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    counts = gather_cat(torch.tensor([len(rows)], device=ranks.device)).tolist()
+    together = gather_cat(padded.to(ranks.device)).cpu().split(longest)
+    return torch.cat([part[:count] for part, count in zip(together, counts, strict=True)])

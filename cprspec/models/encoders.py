@@ -1,0 +1,62 @@
+"""From a resolved phase to its encoder, and weights into it: all of them or an error that lists what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from safetensors.torch import load as from_bytes
+
+from cprspec.components.frameworks import MoCo as MoCoOptions
+from cprspec.errors import CprspecError, Place, Problem
+from cprspec.models.heads import Encoder
+from cprspec.spec.schema import Phase, WeightsFile
+
+Weights = Mapping[str, torch.Tensor]
+
+
+def moco_options(phase: Phase) -> MoCoOptions:
+    """The phase's framework, which must be MoCo."""
+    if not isinstance(phase.framework, MoCoOptions):
+        raise CprspecError(
+            f"phase '{phase.name}': framework '{phase.framework.name}' cannot be trained by this version"
+        )
+    return phase.framework
+
+
+def build_encoder(phase: Phase) -> Encoder:
+    """An untrained encoder of `phase`, the same for the same seed, without touching global random state."""
+    options = moco_options(phase)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(phase.seed)
+        return Encoder(phase.backbone.build(), phase.backbone.feature_size, options.embedding)
+
+
+def fill(encoder: Encoder, weights: Weights, what: str, source: str | WeightsFile | None) -> None:
+    """Load `weights` into `encoder`; whatever does not fit is an error that lists the first differences.
+
+    A `WeightsFile` may allow by name that some keys stay unfilled.
+    """
+    allowed = source.allow_missing if isinstance(source, WeightsFile) else ()
+    own = encoder.state_dict()
+    missing = [k for k in own if k not in weights and not k.startswith(allowed)]
+    extra = [k for k in weights if k not in own]
+    shapes = [
+        f"{k}: {tuple(weights[k].shape)} where {tuple(own[k].shape)} is expected"
+        for k in own
+        if k in weights and weights[k].shape != own[k].shape
+    ]
+    if missing or extra or shapes:
+        differences = [*shapes, *(f"{k}: missing" for k in missing), *(f"{k}: not expected" for k in extra)]
+        listed = ", ".join(differences[:10]) + (f" and {len(differences) - 10} more" if len(differences) > 10 else "")
+        place = Place(str(source.file)) if isinstance(source, WeightsFile) else None
+        raise CprspecError(Problem(f"{what}: weights do not fit the encoder: {listed}", place))
+    encoder.load_state_dict({k: weights.get(k, own[k]) for k in own})
+
+
+def read_weights(source: WeightsFile) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, copied into memory."""
+    try:
+        return from_bytes(source.file.read_bytes())
+    except Exception as error:  # safetensors has no common exception class
+        raise CprspecError(Problem(f"cannot read weights ({error})", Place(str(source.file)))) from error

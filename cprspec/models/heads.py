@@ -1,0 +1,36 @@
+"""The encoder: a backbone and the projection head that contrastive learning trains and downstream tasks drop.
+
+Sub-modules are numbered as in the published checkpoints: 0 backbone, 1 pool, 2 and 4 the head's 1x1x1 convolutions.
+Source: PROTOCOL 3 (MoCo's head: FC - ReLU - FC after global average pooling).
+
+Shapes: N clips, F channels of the backbone's map, D size of the embedding.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Sequential):
+    """`[N,3,T,H,W] -> [N,D]`, not normalised. `features` stops at the pooled backbone."""
+
+    def __init__(self, backbone: nn.Module, feature_size: int, embedding: int) -> None:
+        super().__init__(
+            backbone,
+            nn.AdaptiveAvgPool3d(1),
+            nn.Conv3d(feature_size, feature_size, 1),
+            nn.ReLU(),
+            nn.Conv3d(feature_size, embedding, 1),
+        )
+        self.feature_size = feature_size
+        self.embedding = embedding
+
+    def features(self, clip_NCTHW: Tensor) -> Tensor:
+        """The pooled feature of the backbone `[N,F]`: what retrieval and downstream tasks see."""
+        pooled: Tensor = self[1](self[0](clip_NCTHW))
+        return pooled.flatten(1)
+
+    def forward(self, clip_NCTHW: Tensor) -> Tensor:
+        """The embedding `[N,D]` before normalisation."""
+        embedding: Tensor = super().forward(clip_NCTHW)  # type: ignore[no-untyped-call]
+        return embedding.flatten(1)

@@ -1,0 +1,277 @@
+"""One run in short, from its directory alone: what was asked, where it stands, what came out.
+
+Every file may be missing, half there, damaged, or from a newer version: what cannot be read is named in `problems` and the
+rest is used. Opens no video, takes no lock, writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from cprspec.errors import CprspecError
+from cprspec.runs import events
+from cprspec.runs.layout import NAME, RunDir
+from cprspec.runs.records import Record, as_number, as_text, mining_records, read_record
+from cprspec.runs.tail import read_events
+
+STALE_S = 30.0
+"""A run that has not touched its status for so many seconds is stale."""
+
+MAX_FILE = 64 << 20
+"""No JSON or TOML file of a run is larger than this, bytes; a larger one is not read."""
+
+_TABLE = re.compile(r"epoch-(\d{4,})\.json")
+
+
+@frozen(kw_only=True)
+class Status:
+    """`status.json`: state is `running`, `finished`, `stopped`, `failed`, `stale` or `unknown`; `why` explains the end."""
+
+    state: str = "unknown"
+    why: str | None = None
+    phase: str | None = None
+    epoch: int | None = None
+    step: int | None = None
+    pid: int | None = None
+    host: str | None = None
+    heartbeat_age_s: float | None = None
+
+
+@frozen(kw_only=True)
+class PhaseSummary:
+    """One phase: what it was to do and what its last epoch said. None where it has not come to that."""
+
+    name: str
+    position: int = 0
+    views: tuple[str, ...] = ()
+    miner: str | None = None
+    epochs: int = 0
+    epochs_done: int = 0
+    loss: float | None = None
+    own_key_accuracy: float | None = None
+    clips_per_s: float | None = None
+    seconds_s: float | None = None
+    reused_from: str | None = None
+    finished: bool = False
+    table: Mapping[str, Any] | None = None
+    """The last mining table as JSON."""
+
+
+@frozen(kw_only=True)
+class Published:
+    """A published number that the experiment names."""
+
+    metric: str
+    value: float
+    where: str
+    encoder: str | None = None
+    dataset: str | None = None
+
+
+@frozen(kw_only=True)
+class RunSummary:
+    """A run in short. `recipe` is the resolved experiment without its seed: equal in runs that differ only in seed."""
+
+    run: RunDir
+    experiment: str
+    seed: int | None
+    status: Status
+    phases: tuple[PhaseSummary, ...]
+    records: tuple[Record, ...]
+    published: tuple[Published, ...]
+    recipe: str
+    problems: tuple[str, ...] = field(default=())
+
+
+def summarise(run: RunDir) -> RunSummary:
+    """Read the run in `run.path`."""
+    problems: list[str] = []
+    resolved = _read_toml(run.resolved, problems)
+    status = read_status(run, problems)
+    phases = _phases(run, resolved, problems)
+    seed = resolved.get("seed")
+    seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
+    records = [record for phase in phases if phase.table for record in mining_records(phase.table, phase.name, seed)]
+    return RunSummary(
+        run=run,
+        experiment=as_text(resolved.get("name")) or run.experiment_name,
+        seed=seed,
+        status=status,
+        phases=phases,
+        records=(*records, *_evaluations(run, problems)),
+        published=_published(resolved),
+        recipe=json.dumps(_recipe(resolved), sort_keys=True, default=str) if resolved else f"unknown {run.label}",
+        problems=tuple(problems),
+    )
+
+
+def read_status(run: RunDir, problems: list[str]) -> Status:
+    """The state of a run. One that says it is running and is silent is `stale`."""
+    data = _read_json(run.status, problems, "status")
+    if data is None:
+        return Status()
+    beat = as_number(data.get("heartbeat"))
+    # A clock that was set back makes the age negative: the run is then as good as fresh.
+    age = None if beat is None else max(0.0, time.time() - beat)
+    state = as_text(data.get("state")) or "unknown"
+    if state == "running" and (age is None or age > STALE_S):
+        state = "stale"
+    return Status(
+        state=state, why=as_text(data.get("why")), phase=as_text(data.get("phase")), epoch=_whole(data.get("epoch")),
+        step=_whole(data.get("step")), pid=_whole(data.get("pid")), host=as_text(data.get("host")), heartbeat_age_s=age,
+    )  # fmt: skip
+
+
+def _phases(run: RunDir, resolved: Mapping[str, Any], problems: list[str]) -> tuple[PhaseSummary, ...]:
+    """Phases as the log tells them, then those that the experiment names and that have not begun."""
+    phases: dict[str, PhaseSummary] = {}
+    for event in _events(run, problems):
+        match event:
+            case events.PhaseStarted():
+                phases[event.phase] = evolve(
+                    phases.get(event.phase, PhaseSummary(name=event.phase)), position=event.position, views=event.views,
+                    miner=event.miner, epochs=event.epochs, reused_from=event.reused_from,
+                    finished=event.reused_from is not None,
+                )  # fmt: skip
+            case events.Epoch():
+                phases[event.phase] = evolve(
+                    phases.get(event.phase, PhaseSummary(name=event.phase)), epochs_done=event.epoch + 1, loss=event.loss,
+                    own_key_accuracy=event.own_key_accuracy, clips_per_s=event.clips_per_s,
+                )  # fmt: skip
+            case events.PhaseFinished():
+                phases[event.phase] = evolve(
+                    phases.get(event.phase, PhaseSummary(name=event.phase)), seconds_s=event.seconds_s, finished=True
+                )
+            case _:
+                pass
+    ordered = sorted(phases.values(), key=lambda phase: phase.position)
+    named = resolved.get("phase")
+    for name in named if isinstance(named, Mapping) else ():
+        if name not in phases:
+            ordered.append(PhaseSummary(name=name, position=len(ordered)))
+    return tuple(evolve(phase, table=_last_table(run, phase.name, problems)) for phase in ordered)
+
+
+def _events(run: RunDir, problems: list[str]) -> list[events.Event]:
+    if not run.events.exists():
+        return []
+    try:
+        found, damage = read_events(run.events, without=[events.Step])
+    except CprspecError as error:
+        problems.append(str(error))
+        return []
+    if damage.count:
+        some = ", ".join(f"line {line} ({reason})" for line, reason in damage.lines[:3])
+        problems.append(f"{run.events}: {damage.count} damaged lines: {some}")
+    return found
+
+
+def _last_table(run: RunDir, phase: str, problems: list[str]) -> Mapping[str, Any] | None:
+    """The mining table of the last epoch that has one."""
+    if not NAME.fullmatch(phase):
+        return None
+    try:
+        names = [name for name in os.listdir(run.mining(phase)) if _TABLE.fullmatch(name)]  # noqa: PTH208
+    except OSError:
+        return None  # this phase does not mine
+    for name in sorted(names, key=lambda n: (len(n), n), reverse=True):
+        if (table := _read_json(run.mining(phase) / name, problems, "mining")) is not None:
+            return table
+    return None
+
+
+def _evaluations(run: RunDir, problems: list[str]) -> list[Record]:
+    try:
+        paths = sorted(run.evaluations.glob("*.json"))
+    except OSError:
+        return []
+    records: list[Record] = []
+    for path in paths:
+        data = _read_json(path, problems, "evaluation")
+        found = data.get("records") if data else None
+        some = [read_record(item) for item in found] if isinstance(found, list) else []
+        if None in some:
+            problems.append(f"{path}: {some.count(None)} records cannot be read")
+        records += [record for record in some if record is not None]
+    return records
+
+
+def _published(resolved: Mapping[str, Any]) -> tuple[Published, ...]:
+    found = resolved.get("published")
+    rows = []
+    for item in found if isinstance(found, list) else ():
+        if not isinstance(item, Mapping):
+            continue
+        metric, value = as_text(item.get("metric")), as_number(item.get("value"))
+        if metric and value is not None:
+            where, encoder, dataset = (as_text(item.get(key)) for key in ("where", "encoder", "dataset"))
+            rows.append(Published(metric=metric, value=value, where=where or "", encoder=encoder, dataset=dataset))
+    return tuple(rows)
+
+
+def _recipe(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What is learned, without the seed and without what never changes it: names of evaluations, the machine, roots."""
+    kept = {key: value for key, value in resolved.items() if key not in {"seed", "launch", "published", "evaluate"}}
+    for kind, dropped in (("phase", "seed"), ("dataset", "root")):
+        tables = kept.get(kind)
+        if isinstance(tables, Mapping):
+            kept[kind] = {name: _without(table, dropped) for name, table in tables.items()}
+    return kept
+
+
+def _without(table: object, key: str) -> object:
+    return {k: v for k, v in table.items() if k != key} if isinstance(table, Mapping) else table
+
+
+def _read_toml(path: Path, problems: list[str]) -> Mapping[str, Any]:
+    text = _read(path, problems)
+    if text is None:
+        return {}
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError):
+        problems.append(f"{path}: not TOML")
+        return {}
+
+
+def _read_json(path: Path, problems: list[str], kind: str) -> Mapping[str, Any] | None:
+    text = _read(path, problems)
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if isinstance(data, Mapping) and data.get("kind", kind) == kind:
+        return data
+    problems.append(f"{path}: not a JSON object of kind '{kind}'")
+    return None
+
+
+def _read(path: Path, problems: list[str]) -> str | None:
+    """The text of a file that a run may not have yet; only a regular file of a sensible size is opened."""
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > MAX_FILE:
+            problems.append(f"{path}: larger than {MAX_FILE} bytes")
+            return None
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        problems.append(f"{path}: not UTF-8")
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror or error}")
+    return None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

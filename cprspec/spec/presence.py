@@ -1,0 +1,116 @@
+"""What is there of the videos that an experiment names: counts for a reader, and a problem for each thing missing.
+
+Data sets read their own indices (`Dataset.build`); no video is opened.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cprspec.errors import CprspecError, Place, Problem
+from cprspec.spec.schema import Resolved, WeightsFile
+
+if TYPE_CHECKING:
+    from cprspec.data.index import Index
+
+
+def look_at_data(resolved: Resolved, cache: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Facts about each data set that can be read, and every problem with data and weights files.
+
+    Embedded data sets make their files under `cache` if they are not there yet.
+    """
+    facts: list[dict[str, Any]] = []
+    problems = _missing_weights(resolved)
+    for name, dataset in resolved.datasets.items():
+        place = _place(resolved, name)
+        root = resolved.roots.get(name) or (cache / dataset.name if dataset.embedded else None)
+        if root is None:
+            hint = f"say it with --root {name}=DIR, or as root in [dataset.{name}]"
+            problems.append(Problem(f"where the videos of data set '{name}' lie is not known", place, hint))
+            continue
+        if not dataset.embedded and not root.is_dir():
+            problems.append(Problem(f"the root of data set '{name}' is not a folder: {root}", place))
+            continue
+        try:
+            index = dataset.build(root)
+        except CprspecError as error:
+            problems += error.problems
+            continue
+        facts.append(index_facts(name, index))
+        problems += _training_problems(resolved, index) if name == resolved.train_on else []
+        problems += _evaluation_problems(resolved, name, index)
+    return facts, problems
+
+
+def index_facts(name: str, index: Index) -> dict[str, Any]:
+    """Counts of one data set: videos, sources, classes, and the fewest and most training sources of a class."""
+    train = [v for v in index.videos if v.split == "train"]
+    of_class: dict[int, set[int]] = defaultdict(set)
+    for video in train:
+        if video.label is not None:
+            of_class[video.label].add(video.source)
+    counts = [len(of_class[c]) for c in range(len(index.classes))]
+    return {
+        "name": name,
+        "classes": len(index.classes),
+        "train_videos": len(train),
+        "train_sources": len({v.source for v in train}),
+        "test_videos": sum(v.split == "test" for v in index.videos),
+        "sources_per_class": [min(counts), max(counts)] if counts else None,
+    }
+
+
+def _place(resolved: Resolved, dataset: str) -> Place:
+    places = resolved.places
+    return places.get(("dataset", dataset, "root")) or places.get(("dataset", dataset)) or Place(str(resolved.source))
+
+
+def _missing_weights(resolved: Resolved) -> list[Problem]:
+    problems = []
+    for phase in resolved.phases:
+        if isinstance(phase.start_from, WeightsFile) and not phase.start_from.file.is_file():
+            place = resolved.places.get(("phase", phase.name, "start_from"), Place(str(resolved.source)))
+            message = f"phase '{phase.name}' starts from {phase.start_from.file}, which is not a file"
+            problems.append(Problem(message, place))
+    return problems
+
+
+def _training_problems(resolved: Resolved, index: Index) -> list[Problem]:
+    """Too little to train on, or labels missing where they are mined by."""
+    train = [v for v in index.videos if v.split == "train"]
+    sources = len({v.source for v in train})
+    place = _place(resolved, resolved.train_on)
+    problems = []
+    for phase in resolved.phases:
+        if len(train) < phase.batch_size:
+            message = f"{len(train)} videos to train on are fewer than one batch of {phase.batch_size}"
+            problems.append(Problem(message, place, "lower batch_size or add videos"))
+        if phase.miner is not None and phase.miner.by_labels and not any(v.label is not None for v in train):
+            message = f"phase '{phase.name}' mines by labels, and data set '{resolved.train_on}' has none"
+            problems.append(Problem(message, place))
+        queue = getattr(phase.framework, "queue_size", 0)
+        if queue > len(train):
+            message = f"the queue of {queue} is larger than the {len(train)} videos to train on"
+            hint = "it holds some videos twice; a smaller queue_size avoids that"
+            problems.append(Problem(message, place, hint, warning=True))
+    if len(train) > 1 and sources == 1:
+        problems.append(Problem("every training video has the same source, so nothing can be mined", place))
+    return list(dict.fromkeys(problems))
+
+
+def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Problem]:
+    """Labels or test videos missing where an evaluation needs them."""
+    problems = []
+    for title, evaluator in resolved.evaluate.items():
+        if name not in (evaluator.datasets or (resolved.train_on,)):
+            continue
+        place = resolved.places.get(("evaluate", title), Place(str(resolved.source)))
+        if evaluator.needs_labels and all(v.label is None for v in index.videos):
+            message = f"evaluation '{title}' needs labels, and data set '{name}' has none"
+            problems.append(Problem(message, place))
+        if evaluator.needs_test_split and all(v.split != "test" for v in index.videos):
+            message = f"evaluation '{title}' needs test videos, and data set '{name}' has none"
+            problems.append(Problem(message, place))
+    return problems

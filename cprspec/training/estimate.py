@@ -1,0 +1,86 @@
+"""What an experiment will cost, before it runs: parameters, memory and steps of each phase, without any weights.
+
+Networks are built on the meta device, where tensors have shapes and no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from cprspec.models.encoders import build_encoder
+from cprspec.spec.schema import Phase, Resolved, WeightsFile
+
+_STATES = {"adam": 2, "sgd": 1}
+"""Tensors that an optimiser keeps for each weight."""
+
+_GIB = 2**30
+
+
+def plan_record(resolved: Resolved, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The plan as JSON: phases in order, and `data`, the facts of each data set that was read (see spec/presence.py)."""
+    trained_on = next((facts for facts in data if facts["name"] == resolved.train_on), None)
+    videos = trained_on["train_videos"] if trained_on else None
+    return {"phases": [_phase_record(resolved, phase, videos) for phase in resolved.phases], "data": list(data)}
+
+
+def _phase_record(resolved: Resolved, phase: Phase, videos: int | None) -> dict[str, Any]:
+    with torch.device("meta"):
+        encoder = build_encoder(phase)
+    parameters = sum(p.numel() for p in encoder.parameters())
+    queue = getattr(phase.framework, "queue_size", None)
+    start = phase.start_from
+    card = resolved.cards.get(f"phase.{phase.name}.miner")
+    return {
+        "name": phase.name,
+        "views": list(phase.views),
+        "backbone": resolved.cards["backbone"],
+        "start_from": str(start.file) if isinstance(start, WeightsFile) else start,
+        "miner": card,
+        "mine_with": phase.mine_with,
+        "epochs": phase.epochs,
+        "batch_size": phase.batch_size,
+        "parameters": parameters,
+        "memory_gib": memory_bytes(phase, encoder) / _GIB,
+        "clips_per_epoch": None if videos is None else videos // phase.batch_size * phase.batch_size,
+        "queue_fill_steps": -(-queue // phase.batch_size) if queue else None,
+    }
+
+
+def memory_bytes(phase: Phase, encoder: nn.Module) -> int:
+    """A rough upper bound of one process's memory in training, for an encoder on the meta device.
+
+    Weights, gradients and optimiser states of the query encoder, a key encoder, a sampler where one mines, the layers'
+    outputs that back-propagation keeps, and the bank. The clips of the three encoders are float32.
+    """
+    weights: int = 4 * sum(t.numel() for t in encoder.state_dict().values())
+    copies = 3 + _STATES.get(phase.optimizer.name, 2) + (1 if phase.mine_with else 0)
+    micro_batch = phase.batch_size // phase.accumulate
+    value_bytes = 2 if phase.precision == "bf16" else 4
+    clip = phase.clip
+    inputs = 4 * 3 * clip.frames * clip.size**2 * micro_batch * (3 if phase.mine_with else 2)
+    bank: int = 4 * getattr(phase.framework, "queue_size", 0) * getattr(phase.framework, "embedding", 0)
+    banks = bank * (2 if phase.mine_with else 1)
+    return weights * copies + kept_values(encoder, phase) * value_bytes * micro_batch + inputs + banks
+
+
+def kept_values(encoder: nn.Module, phase: Phase) -> int:
+    """Numbers that the layers of `encoder` put out for one clip, all of which back-propagation may keep."""
+    total: int = 0
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal total
+        total += output.numel() if isinstance(output, torch.Tensor) else 0
+
+    leaves = [m for m in encoder.modules() if not any(True for _ in m.children())]
+    handles = [m.register_forward_hook(count) for m in leaves]
+    clip = phase.clip
+    pair = torch.empty(2, 3, clip.frames, clip.size, clip.size, device="meta")  # batch norm needs two
+    with torch.no_grad():
+        encoder.train()(pair)
+    for handle in handles:
+        handle.remove()
+    return total // 2

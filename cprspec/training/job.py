@@ -1,0 +1,57 @@
+"""What training one phase needs, and where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import define, frozen
+
+from cprspec.data.index import Index
+from cprspec.learning.ranks import Ranks
+from cprspec.spec.kinds import View
+from cprspec.spec.schema import Launch, Phase
+from cprspec.training.report import Reporter
+from cprspec.training.signals import StopRequest
+from cprspec.video.store import Store
+
+
+@define
+class Tally:
+    """Where training stands (the next step of the epoch) and what the epoch has added up to; goes into checkpoints."""
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    own_key: float = 0.0
+    seconds: float = 0.0
+
+
+@frozen(kw_only=True)
+class Job:
+    """All that training one phase needs; the same on every rank."""
+
+    phase: Phase
+    views: dict[str, View]
+    mining_view: str | None
+    index: Index
+    store: Store
+    launch: Launch
+    ranks: Ranks
+    folder: Path
+    report: Reporter
+    stop: StopRequest
+    stop_file: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where this phase's checkpoints lie in the run directory."""
+        return self.folder / "checkpoints"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch; the last partial batch is dropped."""
+        return len(self.index.ids("train")) // self.phase.batch_size
+
+    def global_step(self, tally: Tally) -> int:
+        """Optimiser steps of the phase that are done at `tally`."""
+        return tally.epoch * self.steps_per_epoch + tally.step

@@ -1,0 +1,117 @@
+"""Starting a run: one process in place, several through torch elastic, or as one of those that torchrun started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from cprspec.errors import CprspecError, Problem, print_problems
+from cprspec.runs.layout import RunDir
+from cprspec.training.loop import Stopped
+from cprspec.training.prepare import fill_store, read_data
+from cprspec.training.progress import filling
+from cprspec.training.request import Request
+from cprspec.training.worker import work
+from cprspec.video.store import Store
+
+
+@frozen(kw_only=True)
+class Nodes:
+    """How many processes on how many machines, and where they meet; one machine needs no endpoint."""
+
+    nproc: int = 1
+    nnodes: int = 1
+    node_rank: int = 0
+    rdzv_endpoint: str = ""
+
+
+def launch_all(requests: list[Request], nodes: Nodes) -> tuple[int, list[Path]]:
+    """Run `requests` in turn, going on after one that fails; the worst exit code, and the runs that finished.
+
+    A run that is stopped ends them all.
+    """
+    worst, done = 0, []
+    for request in requests:
+        chosen = request
+        if request.run_dir is None and nodes.node_rank == 0 and not _under_torchrun():
+            chosen = evolve(request, run_dir=RunDir.create(request.runs, request.resolve().name).path)
+        try:
+            done.append(launch(chosen, nodes))
+        except Stopped as stopped:
+            print(f"stopped; go on with: cprspec run {chosen.run_dir or ''}".rstrip(), file=sys.stderr)
+            return 128 + stopped.number, done
+        except CprspecError as error:
+            print_problems(error.problems)
+            worst = max(worst, error.exit_code)
+    return worst, done
+
+
+def launch(request: Request, nodes: Nodes) -> Path:
+    """Run `request` to its end and return the run's directory. Raises `Stopped`, `CprspecError`."""
+    if _under_torchrun():
+        return work(request)
+    resolved = request.resolve()
+    # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
+    indices = read_data(resolved)
+    with filling() as progress:
+        fill_store(resolved, indices, Store(), os.cpu_count() or 1, progress)
+    if nodes.nproc * nodes.nnodes == 1:
+        return work(request)
+    return _launch_elastic(evolve(request, child=True), nodes, resolved.launch.timeout_s)
+
+
+def _under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _launch_elastic(request: Request, nodes: Nodes, timeout_s: float) -> Path:
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if nodes.nnodes > 1 and not nodes.rdzv_endpoint:
+        raise CprspecError(Problem("several machines need --rdzv-endpoint HOST:PORT, the same on each"))
+    config = LaunchConfig(
+        min_nodes=nodes.nnodes,
+        max_nodes=nodes.nnodes,
+        nproc_per_node=nodes.nproc,
+        run_id="cprspec",
+        rdzv_backend="c10d" if nodes.nnodes == 1 else "static",
+        # Port 0: the system finds a free one, so that two runs never collide.
+        rdzv_endpoint=nodes.rdzv_endpoint or "localhost:0",
+        rdzv_configs={"rank": nodes.node_rank, "timeout": 900} if nodes.nnodes > 1 else {},
+        max_restarts=0,
+        monitor_interval=0.5,
+        start_method="spawn",
+    )
+    try:
+        paths = elastic_launch(config, child_main)(request)
+    except SignalException as error:
+        raise Stopped(int(error.sigval), None) from error
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+            raise Stopped(failure.exitcode - 128, None) from error
+        cause = (
+            f"signal {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else f"exit {failure.exitcode}"
+        )
+        hint = "its own message stands above"
+        if failure.exitcode == -signal.SIGKILL:
+            hint = "killed from outside, perhaps for want of memory"
+        raise CprspecError(Problem(f"rank {rank} ended early ({cause})", hint=hint), exit_code=1) from error
+    return Path(paths[0])
+
+
+def child_main(request: Request) -> str:
+    """The entry of a rank under torch elastic: an expected end leaves by its exit code, never by returning."""
+    try:
+        return str(work(request))
+    except Stopped as stopped:
+        raise SystemExit(128 + stopped.number) from stopped
+    except CprspecError as error:
+        print_problems(error.problems)
+        raise SystemExit(error.exit_code) from error

@@ -1,0 +1,123 @@
+"""What was mined in one epoch, as it is written to `phases/NAME/mining/epoch-NNNN.json`; see docs/run-directory.md."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from attrs import asdict, frozen
+
+SCHEMA = 1
+
+
+@frozen(kw_only=True)
+class RecallSummary:
+    """CMR over classes in one unit (sources or videos), beside a random miner. None where no class has a CMR."""
+
+    median: float | None
+    mean: float | None
+    median_random: float | None
+    mean_random: float | None
+    perfect: int
+    defined: int
+    undefined: int
+
+
+@frozen(kw_only=True)
+class FunnelStage:
+    """Counts summed over an epoch; stage 0 is the whole eligible bank."""
+
+    stage: int
+    survivors: int
+    true_positives: int
+    in_bank: int
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the survivors that are right; at stage 0 the bank's base rate."""
+        return self.true_positives / self.survivors if self.survivors else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the bank's true positives that are still there."""
+        return self.true_positives / self.in_bank if self.in_bank else None
+
+
+@frozen(kw_only=True)
+class ClassRow:
+    """One class: its usable training sources and videos, its queries' picks, and its CMR (None: too few sources)."""
+
+    name: str
+    sources: int
+    videos: int
+    queries: int
+    picks: int
+    precision: float | None
+    covered_sources: int
+    covered_videos: int
+    cmr_source: float | None
+    cmr_video: float | None
+    random_source: float | None
+    random_video: float | None
+
+
+@frozen(kw_only=True)
+class MinedVideo:
+    """One pick of an example: rank from 0, video id and name, its class, and whether it is right (None: unknown)."""
+
+    rank: int
+    video: int
+    name: str
+    label: str | None
+    right: bool | None
+
+
+@frozen(kw_only=True)
+class Example:
+    """A query and what was mined for it, best first."""
+
+    video: int
+    name: str
+    label: str | None
+    mined: tuple[MinedVideo, ...]
+
+
+@frozen(kw_only=True)
+class MiningTable:
+    """One epoch of mining in one phase. What needs labels is None or empty without them, and `note` says so."""
+
+    phase: str
+    dataset: str
+    epoch: int
+    queries: int
+    picks: int
+    true_positives: int | None
+    precision: float | None
+    cmr_source: RecallSummary | None
+    cmr_video: RecallSummary | None
+    funnel: tuple[FunnelStage, ...]
+    classes: tuple[ClassRow, ...]
+    examples: tuple[Example, ...]
+    note: str | None = None
+
+    @property
+    def cmr_source_median(self) -> float | None:
+        """Median CMR over sources, None without one and where nothing was picked."""
+        return self.cmr_source.median if self.cmr_source and self.picks else None
+
+    @property
+    def cmr_video_median(self) -> float | None:
+        """Median CMR over videos, None without one and where nothing was picked."""
+        return self.cmr_video.median if self.cmr_video and self.picks else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Ready for `runs.layout.atomic_write_json`."""
+        data = asdict(self)
+        data["cmr"] = {"source": data.pop("cmr_source"), "video": data.pop("cmr_video")}
+        data["funnel"] = [{**asdict(s), "precision": s.precision, "recall": s.recall} for s in self.funnel]
+        return {"schema": SCHEMA, "kind": "mining", **data}
+
+
+def or_none(value: float) -> float | None:
+    """`value`, or None for nan, which JSON does not know."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,153 @@
+"""The phases of a run, in order: reuse what is finished, train the rest, evaluate."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from attrs import field, frozen
+
+from cprspec.components.evaluators import Retrieval
+from cprspec.data.index import Index
+from cprspec.evaluation.run import Trained, retrieve
+from cprspec.learning.ranks import Ranks, wait_for_first
+from cprspec.models.encoders import Weights, read_weights
+from cprspec.runs import events
+from cprspec.runs.files import atomic_write_json
+from cprspec.runs.layout import STOP_REQUESTED, RunDir
+from cprspec.spec.plan import fingerprints
+from cprspec.spec.schema import Phase, Resolved, WeightsFile
+from cprspec.training import checkpoint
+from cprspec.training.build import Start, build_moco
+from cprspec.training.environment import file_digest, version_differences, versions
+from cprspec.training.job import Job
+from cprspec.training.loop import train_phase
+from cprspec.training.report import Reporter
+from cprspec.training.reuse import FINISHED, Finished, copy_phase, find_finished, finished_phase
+from cprspec.training.signals import StopRequest
+from cprspec.video.store import Store
+
+
+@frozen
+class Recipe:
+    """The phases of one run and their weights."""
+
+    runs: Path
+    fresh: bool
+    resolved: Resolved
+    indices: dict[str, Index]
+    store: Store
+    run: RunDir
+    ranks: Ranks
+    report: Reporter
+    stop: StopRequest
+    fingerprints: dict[str, str] = field(init=False)
+    done: dict[str, Finished] = field(init=False, factory=dict)
+
+    @fingerprints.default
+    def _fingerprints(self) -> dict[str, str]:
+        identity = self.indices[self.resolved.train_on].digest()
+        return fingerprints(self.resolved, identity, file_digest)
+
+    def obtain(self, phase: Phase, position: int) -> None:
+        """Have `phase` finished: it is already, or it is copied from another run, or it is trained now."""
+        folder = self.run.phase(phase.name)
+        fingerprint = self.fingerprints[phase.name]
+        finished = finished_phase(folder, fingerprint)
+        announced = finished is not None
+        if self.ranks.any(finished is None) and not self.fresh:
+            finished = self._reuse(folder, fingerprint, phase.name)
+        job = self._job(phase, folder)
+        if not announced:
+            origin = finished.facts.get("reused_from") if finished else None
+            self.report(
+                events.PhaseStarted(
+                    phase=phase.name, position=position, of=len(self.resolved.phases), views=phase.views,
+                    miner=phase.miner.name if phase.miner else None, epochs=phase.epochs,
+                    steps_per_epoch=job.steps_per_epoch, reused_from=origin,
+                )
+            )  # fmt: skip
+        self.done[phase.name] = finished or self._train(job)
+
+    def _reuse(self, folder: Path, fingerprint: str, name: str) -> Finished | None:
+        # Rank 0 looks and copies; the others take its word, so that no rank trains alone.
+        copied = None
+        if self.ranks.first:
+            found = find_finished(self.runs, fingerprint, self.run.path)
+            copied = copy_phase(found, folder, name) if found else None
+            for difference in version_differences(copied.facts["versions"]) if copied else ():
+                self.report(
+                    events.Warned(message=f"reused phase '{name}' was trained with other versions: {difference}")
+                )
+        if not self.ranks.any(copied is not None):
+            return None
+        return copied or finished_phase(folder, fingerprint)
+
+    def _train(self, job: Job) -> Finished:
+        phase = job.phase
+        began = time.monotonic()
+        sampler = self.resolved.phase(phase.mine_with) if phase.mine_with else None
+        start = Start(
+            encoder=self._start_weights(phase.start_from),
+            sampler=self.weights(phase.mine_with) if phase.mine_with else None,
+        )
+        model = build_moco(phase, sampler, self.resolved.views, start)
+        last = train_phase(job, model)
+        digest = checkpoint.weights_digest(last) if self.ranks.first else ""
+        seconds = time.monotonic() - began
+        facts = {
+            "schema": 1, "kind": "phase", "name": phase.name, "fingerprint": self.fingerprints[phase.name],
+            "checkpoint": last.name, "weights_sha256": digest, "seconds_s": seconds, "reused_from": None,
+            "versions": versions(),
+        }  # fmt: skip
+        if self.ranks.first:
+            checkpoint.keep_last(job.checkpoints, 1)
+            atomic_write_json(job.folder / FINISHED, facts)
+        self.report(events.PhaseFinished(phase=phase.name, seconds_s=seconds, weights_sha256=digest))
+        wait_for_first(self.ranks)
+        return Finished(job.folder, facts)
+
+    def _start_weights(self, start_from: str | WeightsFile | None) -> Weights | None:
+        if start_from is None:
+            return None
+        return read_weights(start_from) if isinstance(start_from, WeightsFile) else self.weights(start_from)
+
+    def weights(self, phase: str) -> Weights:
+        """The encoder weights that a finished phase ended with."""
+        return checkpoint.load(self.done[phase].checkpoint).weights
+
+    def _job(self, phase: Phase, folder: Path) -> Job:
+        return Job(
+            phase=phase,
+            views=self.resolved.views,
+            mining_view=self.resolved.mining_view(phase),
+            index=self.indices[phase.dataset],
+            store=self.store,
+            launch=self.resolved.launch,
+            ranks=self.ranks,
+            folder=folder,
+            report=self.report,
+            stop=self.stop,
+            stop_file=self.run.path / STOP_REQUESTED,
+        )
+
+    def evaluate(self) -> None:
+        """Run every evaluator whose results the run does not have yet."""
+        trained = Trained(
+            resolved=self.resolved,
+            indices=self.indices,
+            store=self.store,
+            weights={phase.name: self.weights(phase.name) for phase in self.resolved.phases},
+            ranks=self.ranks,
+        )
+        for name, options in self.resolved.evaluate.items():
+            path = self.run.evaluation(name)
+            if path.exists():
+                continue
+            began = time.monotonic()
+            assert isinstance(options, Retrieval)
+            result = retrieve(name, options, trained)
+            if self.ranks.first:
+                atomic_write_json(path, result)
+            seconds = time.monotonic() - began
+            self.report(events.Evaluated(name=name, records=len(result["records"]), seconds_s=seconds))

@@ -1,0 +1,95 @@
+"""What a run says while it runs: the event log, the state file and the progress display, all on rank 0."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+from typing import Any, Protocol
+
+from cprspec.errors import CprspecError
+from cprspec.runs.events import Epoch, Event, EventLog, PhaseStarted, Step
+from cprspec.runs.files import atomic_write_json
+from cprspec.runs.layout import RunDir
+from cprspec.training.progress import Progress
+
+HEARTBEAT_S = 2.0
+"""Time between two writes of the state file, seconds."""
+
+
+class Reporter(Protocol):
+    """What training tells its news to."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of `event`."""
+
+    def sync(self) -> None:
+        """Have everything told so far on disk."""
+
+
+class Quiet:
+    """The reporter of every rank but the first."""
+
+    def __call__(self, event: Event) -> None:
+        """Nothing: rank 0 tells it."""
+
+    def sync(self) -> None:
+        """Nothing to write."""
+
+
+class Report:
+    """Writes events and keeps `status.json` true: a thread beats its heart, also through long silent work."""
+
+    def __init__(self, run: RunDir, progress: Progress) -> None:
+        self._run = run
+        self._log = EventLog(run.events)
+        self._progress = progress
+        self._status: dict[str, Any] = {
+            "schema": 1, "kind": "status", "state": "running", "why": None, "phase": None, "epoch": None, "step": None,
+            "pid": os.getpid(), "host": socket.gethostname(), "started": time.time(),
+        }  # fmt: skip
+        self._writing = threading.Lock()
+        self._closed = threading.Event()
+        self.state("running")
+        threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+
+    def __call__(self, event: Event) -> None:
+        """Log `event` and show it."""
+        self._progress.show(self._log.write(event))
+        if isinstance(event, PhaseStarted | Step | Epoch):
+            place = {key: getattr(event, key) for key in ("phase", "epoch", "step") if hasattr(event, key)}
+            self._status = {**self._status, "epoch": None, "step": None, **place}
+
+    def sync(self) -> None:
+        """Have the log on disk, as a checkpoint that follows relies on it."""
+        self._log.sync()
+
+    def state(self, state: str, why: str | None = None) -> None:
+        """Write the state: `running`, `finished`, `stopped` or `failed`, and why."""
+        self._status = {**self._status, "state": state, "why": why}
+        with self._writing:
+            status = {**self._status, "heartbeat": time.time()}
+            atomic_write_json(self._run.status, status, durable=state != "running")
+
+    def close(self) -> None:
+        """Stop the heartbeat and close the log."""
+        self._closed.set()
+        self._log.close()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(HEARTBEAT_S):
+            try:
+                with self._writing:
+                    if not self._closed.is_set() and self._status["state"] == "running":
+                        atomic_write_json(self._run.status, {**self._status, "heartbeat": time.time()}, durable=False)
+            except CprspecError:
+                return  # the disk is full or the folder gone: the run itself will say so
+
+
+def rss_gib() -> float:
+    """Peak resident memory of this process, GiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)

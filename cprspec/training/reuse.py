@@ -1,0 +1,70 @@
+"""Finished phases are not trained twice: one with the same fingerprint, in any run of the folder, is copied.
+
+The copy holds the last checkpoint and the mining tables, so that the run stands alone when it is moved elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from cprspec.errors import CprspecError
+from cprspec.training import checkpoint
+
+FINISHED = "phase.json"
+"""Written into a phase's folder when it is finished."""
+
+
+@frozen
+class Finished:
+    """A finished phase on disk."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of its last checkpoint."""
+        return self.folder / "checkpoints" / str(self.facts["checkpoint"])
+
+
+def finished_phase(folder: Path, fingerprint: str) -> Finished | None:
+    """The finished phase in `folder`, if there is one with this fingerprint whose checkpoint verifies."""
+    try:
+        facts = json.loads((folder / FINISHED).read_text())
+        if facts["fingerprint"] != fingerprint:
+            return None
+        found = Finished(folder, facts)
+        checkpoint.load(found.checkpoint)
+    except (OSError, ValueError, KeyError, TypeError, CprspecError):
+        return None  # unfinished, damaged, or being written: it is trained instead
+    return found
+
+
+def find_finished(runs: Path, fingerprint: str, not_in: Path) -> Finished | None:
+    """The newest finished phase with `fingerprint` in any run below `runs` but `not_in`."""
+    for facts in sorted(runs.glob(f"*/*/phases/*/{FINISHED}"), key=lambda p: p.stat().st_mtime, reverse=True):
+        inside = facts.parent.parent.parent == not_in
+        if not inside and (found := finished_phase(facts.parent, fingerprint)):
+            return found
+    return None
+
+
+def copy_phase(found: Finished, folder: Path, name: str) -> Finished:
+    """Copy a finished phase into `folder` under its `name` there, saying where it came from."""
+    origin = found.folder.parent.parent
+    working = folder.parent / f".{folder.name}.copy"
+    shutil.rmtree(working, ignore_errors=True)
+    (working / "checkpoints").mkdir(parents=True)
+    shutil.copytree(found.checkpoint, working / "checkpoints" / found.checkpoint.name)
+    if (found.folder / "mining").is_dir():
+        shutil.copytree(found.folder / "mining", working / "mining")
+    facts = {**found.facts, "name": name, "reused_from": f"{origin.parent.name}/{origin.name}"}
+    (working / FINISHED).write_text(json.dumps(facts, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    working.rename(folder)
+    return Finished(folder, facts)

@@ -1,0 +1,116 @@
+"""What every rank does: join the others, train the phases in order, evaluate, and leave.
+
+One process calls `work` directly; torch elastic calls it in each of several. Rank 0 alone writes the run directory.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+
+from cprspec import __version__
+from cprspec.errors import CprspecError, Problem
+from cprspec.learning.ranks import Ranks, joined_ranks, share_threads, wait_for_first
+from cprspec.runs import events
+from cprspec.runs.files import atomic_write_json, atomic_write_text
+from cprspec.runs.layout import RunDir
+from cprspec.spec.schema import Resolved
+from cprspec.spec.toml import to_toml
+from cprspec.training.environment import environment
+from cprspec.training.loop import Stopped
+from cprspec.training.prepare import fill_store, read_data
+from cprspec.training.progress import Progress
+from cprspec.training.recipe import Recipe
+from cprspec.training.report import Quiet, Report, Reporter
+from cprspec.training.request import Request
+from cprspec.training.signals import StopRequest, die_with_parent
+from cprspec.video.store import Store
+
+
+def work(request: Request) -> Path:
+    """Run the experiment on this rank and return the run's directory. Raises `Stopped`, `CprspecError`."""
+    if request.child:
+        die_with_parent()
+    resolved = request.resolve()
+    # The server that data workers are forked from imports torch once, instead of each worker for each phase.
+    get_context("forkserver").set_forkserver_preload(["cprspec.video.clips"])
+    stop = StopRequest()
+    stop.install()
+    launch = resolved.launch
+    with joined_ranks(launch.device, launch.timeout_s) as ranks:
+        check_ranks(resolved, ranks)
+        indices, store = read_data(resolved), Store()
+        if ranks.local == 0:
+            fill_store(resolved, indices, store, os.cpu_count() or 1)
+        wait_for_first(ranks)
+        threads = share_threads(launch.threads, launch.workers, ranks.local_world)
+        own = (request.run_dir or RunDir.create(request.runs, resolved.name).path) if ranks.first else None
+        run = RunDir(Path(ranks.text_from_first(str(own) if own else None)))
+        with run.lock() if ranks.first else nullcontext(), reporting(run, resolved, ranks) as report:
+            if ranks.first:
+                write_facts(run, request, resolved, ranks, threads)
+            began = time.monotonic()
+            recipe = Recipe(request.runs, request.fresh, resolved, indices, store, run, ranks, report, stop)
+            for position, phase in enumerate(resolved.phases):
+                recipe.obtain(phase, position)
+            recipe.evaluate()
+            report(events.RunFinished(seconds_s=time.monotonic() - began))
+    return run.path
+
+
+@contextmanager
+def reporting(run: RunDir, resolved: Resolved, ranks: Ranks) -> Iterator[Reporter]:
+    """Say what happens: on rank 0 into the run directory and to the terminal, nowhere on the others."""
+    if not ranks.first:
+        yield Quiet()
+        return
+    first_attempt = not run.events.exists()
+    with Progress() as progress, closing(Report(run, progress)) as report:
+        if first_attempt:
+            report(
+                events.RunStarted(
+                    name=resolved.name, seed=resolved.seed, phases=tuple(p.name for p in resolved.phases),
+                    world_size=ranks.world, version=__version__,
+                )
+            )  # fmt: skip
+        try:
+            yield report
+        except Stopped as stopped:
+            name = signal.Signals(stopped.number).name
+            report(events.Stopped(signal=name, step=stopped.step or 0))
+            report.state("stopped", f"by {name}")
+            raise
+        except BaseException as error:
+            why = str(error) or type(error).__name__
+            report(events.RunFailed(message=why))
+            report.state("failed", why)
+            raise
+        report.state("finished")
+
+
+def write_facts(run: RunDir, request: Request, resolved: Resolved, ranks: Ranks, threads: int) -> None:
+    """Write what the run is, once: the experiment as written and as resolved, and the environment."""
+    if run.resolved.exists():
+        return
+    run.experiment.write_bytes(request.spec.read_bytes())
+    atomic_write_json(run.path / "environment.json", environment(ranks.world, threads, str(ranks.device)))
+    atomic_write_text(run.resolved, to_toml(resolved))
+
+
+def check_ranks(resolved: Resolved, ranks: Ranks) -> None:
+    """Whether the global batch divides over the ranks. CprspecError with every phase where it does not."""
+    problems = [
+        Problem(
+            f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {ranks.world} ranks",
+            hint="choose --nproc so that it does",
+        )
+        for p in resolved.phases
+        if p.batch_size % (p.accumulate * ranks.world)
+    ]
+    if problems:
+        raise CprspecError(problems)

@@ -1,0 +1,239 @@
+"""Training and test clips as bytes, and the order in which training reads them.
+
+Every clip is a function of (seed, epoch, video), whatever the number of workers or ranks, so a resumed run sees what an
+uninterrupted one would have seen. Clips stay uint8 until they are on the device.
+Legend: T frames, W windows, H height, W width.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+
+import cv2
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cprspec.components.augments import CoCLR
+from cprspec.data.index import Index
+from cprspec.errors import CprspecError, Problem
+from cprspec.spec.kinds import Augment, View
+from cprspec.spec.schema import Clip
+from cprspec.video import augment as augmentation
+from cprspec.video.sampling import generator, test_windows, train_indices
+from cprspec.video.store import Store
+
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+Item = dict[str, torch.Tensor]
+
+ORDER, SAMPLE, GALLERY = 1, 2, 3
+"""Streams of random numbers."""
+
+NO_MOTION = 128
+CENTRE = 224 / 240
+"""Side of the centre crop as a share of the short side (PROTOCOL 2.2: 224 of 240)."""
+
+
+@frozen
+class Reader:
+    """Cuts clips of one data set out of the store, in every view asked for, at the same frames."""
+
+    index: Index
+    views: Mapping[str, View]
+    short_side: int
+    store: Store
+
+    def stored(self, video: int) -> dict[str, Bytes]:
+        """What is stored of a video for each view: pictures `[N,H,W,3]` or flow `[N-1,H,W,2]`."""
+        path = self.index.videos[video].path
+        return {name: self.store.read(path, view, self.short_side) for name, view in self.views.items()}
+
+    def cut(self, stored: Bytes, frames: Ints) -> Bytes:
+        """The frames of one clip `[T,H,W,3]`; flow becomes (128, y, x), the order published weights expect."""
+        clip = stored[frames]
+        if clip.shape[-1] == 3:
+            return clip
+        still = np.full_like(clip[..., :1], NO_MOTION)
+        return np.concatenate([still, clip[..., 1:2], clip[..., 0:1]], axis=-1)
+
+
+class TrainClips(Dataset[Item]):
+    """Two clips of each training video. An item is asked for as (epoch, position in `ids`).
+
+    It holds `video` (its id) and for each view uint8 `[2,T,size,size,3]`: clip 1, the query's, and clip 2, the key's.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        ids: Ints,
+        views: Mapping[str, View],
+        clip: Clip,
+        augment: Augment,
+        store: Store,
+        seed: int,
+    ) -> None:
+        assert isinstance(augment, CoCLR)
+        self._reader = Reader(index, dict(views), clip.stored_side, store)
+        self._ids, self._clip, self._augment, self._seed = ids, clip, augment, seed
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        epoch, position = key
+        video = int(self._ids[position])
+        rng = generator(self._seed, SAMPLE, epoch, video)
+        stored = self._reader.stored(video)
+        length = min(len(s) for s in stored.values())
+        height, width = next(iter(stored.values())).shape[1:3]
+        picks = [train_indices(length, self._clip.frames, self._clip.stride, rng) for _ in range(2)]
+        strong = [bool(rng.random() < self._augment.strong) for _ in range(2)]
+        if rng.random() < self._augment.one_clip:
+            picks = [picks[int(rng.integers(2))]] * 2
+            first = bool(rng.integers(2))
+            strong = [first, not first]
+        drawn = [augmentation.draw(self._augment, rng, self._clip.frames, height, width, s) for s in strong]
+        item = {"video": torch.tensor(video)}
+        for name, whole in stored.items():
+            clips = [
+                augmentation.apply(
+                    self._reader.cut(whole, frames),
+                    how,
+                    self._clip.size,
+                    is_flow=whole.shape[-1] == 2,
+                    flow_aware=self._augment.flow_aware,
+                )
+                for frames, how in zip(picks, drawn, strict=True)
+            ]
+            item[name] = torch.from_numpy(np.stack(clips))
+        return item
+
+
+class TestClips(Dataset[Item]):
+    """Every test window of a video, centre-cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
+
+    `one_window` takes one at random and `jitter` varies its colours at random (the published protocol), both by `seed`.
+    """
+
+    __test__ = False  # not a test, whatever its name says to pytest
+
+    def __init__(
+        self,
+        index: Index,
+        ids: Ints,
+        views: Mapping[str, View],
+        clip: Clip,
+        store: Store,
+        *,
+        seed: int = 0,
+        jitter: bool = False,
+        one_window: bool = False,
+    ) -> None:
+        self._reader = Reader(index, dict(views), clip.stored_side, store)
+        self._ids, self._clip = ids, clip
+        self._seed, self._jitter, self._one_window = seed, jitter, one_window
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, position: int) -> Item:
+        video = int(self._ids[position])
+        rng = generator(self._seed, GALLERY, video)
+        stored = self._reader.stored(video)
+        windows = test_windows(min(len(s) for s in stored.values()), self._clip.frames, self._clip.stride)
+        if self._one_window:
+            windows = windows[int(rng.integers(len(windows)))][None]
+        height, width = next(iter(stored.values())).shape[1:3]
+        side = round(CENTRE * min(height, width))
+        box = ((height - side) // 2, (width - side) // 2, side, side)
+        drawn = [augmentation.Drawn(box, flip=False, colours=self._colours(rng)) for _ in windows]
+        item = {"video": torch.tensor(video)}
+        for name, whole in stored.items():
+            clips = [
+                augmentation.apply(self._reader.cut(whole, frames), how, self._clip.size)
+                for frames, how in zip(windows, drawn, strict=True)
+            ]
+            item[name] = torch.from_numpy(np.stack(clips))
+        return item
+
+    def _colours(self, rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
+        """PROTOCOL 2.2: with p .3 brightness, contrast, saturation .2 and hue .1."""
+        if not self._jitter or rng.random() >= 0.3:
+            return ()
+        reach = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}
+        names = rng.permutation(augmentation.COLOURS).tolist()
+        return tuple((n, float(rng.uniform(-reach[n], reach[n])) + (n != "hue")) for n in names)
+
+
+@frozen
+class PhaseOrder(Sampler[list[tuple[int, int]]]):
+    """The micro-batches of one rank over the rest of a phase, as lists of (epoch, position).
+
+    An epoch is a permutation that depends on (seed, epoch). Each optimiser step takes the next `batch_size` positions
+    (the last partial batch is dropped), in `accumulate` micro-batches, each cut into equal parts for the ranks in order.
+    """
+
+    n: int
+    batch_size: int
+    accumulate: int
+    rank: int
+    world_size: int
+    seed: int
+    first_epoch: int
+    first_step: int
+    epochs: int
+
+    def __attrs_post_init__(self) -> None:
+        if self.batch_size % (self.accumulate * self.world_size):
+            message = (
+                f"a batch of {self.batch_size} clips does not divide into {self.accumulate} x {self.world_size} parts"
+            )
+            hint = "batch_size must be a multiple of accumulate times the number of processes"
+            raise CprspecError(Problem(message, hint=hint))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        part = self.batch_size // (self.accumulate * self.world_size)
+        for epoch in range(self.first_epoch, self.epochs):
+            order = generator(self.seed, ORDER, epoch).permutation(self.n).tolist()
+            first = self.first_step if epoch == self.first_epoch else 0
+            for step in range(first, self.n // self.batch_size):
+                for micro in range(self.accumulate):
+                    start = step * self.batch_size + (micro * self.world_size + self.rank) * part
+                    yield [(epoch, position) for position in order[start : start + part]]
+
+
+def train_loader(
+    *,
+    index: Index,
+    views: Mapping[str, View],
+    clip: Clip,
+    augment: Augment,
+    store: Store,
+    order: PhaseOrder,
+    workers: int,
+    pin_memory: bool,
+) -> DataLoader[Item]:
+    """One loader for all the rest of a phase, so that its workers start once."""
+    clips = TrainClips(index, index.ids("train"), views, clip, augment, store, order.seed)
+    return DataLoader(
+        clips,
+        batch_sampler=order,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=one_thread if workers else None,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def one_thread(_worker: int) -> None:
+    """A data worker uses one core, and leaves stop signals to its parent, which still wants the step's batches."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to the whole process group
+        signal.signal(number, signal.SIG_IGN)

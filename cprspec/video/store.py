@@ -1,0 +1,245 @@
+"""The store: frames and flow of whole videos, computed once, as memory-mapped bytes in the user's cache folder.
+
+A file is known by its content, so moving or copying a collection costs a hash and no decoding. What was used least recently
+goes when the store is full; on Linux a reader keeps what it has mapped. Writers make a file under another name and rename
+it, so several processes may fill one store. Everything here can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cprspec.components.views import Flow
+from cprspec.errors import CprspecError, Place, Problem
+from cprspec.spec.kinds import View
+from cprspec.video.decode import BadVideo, read_frames
+from cprspec.video.flow import compute_flow, quantise
+
+Bytes = NDArray[np.uint8]
+
+VERSION = 1
+"""Raised when the same key would mean other bytes."""
+
+OPEN_MAPS = 4096
+"""Memory maps that one process keeps open; opening one costs more than cutting a clip from it."""
+
+ABANDONED_S = 3600.0
+"""Age after which a half-written file is taken to be left by a process that died."""
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of cprspec: $CPRSPEC_CACHE, or the system's."""
+    if own := os.environ.get("CPRSPEC_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "cprspec"
+
+
+class Store:
+    """Frames `[N,H,W,3]` and flow `[N-1,H,W,2]` of videos, uint8, by path. May be sent to other processes.
+
+    `max_gib` bounds what it keeps on disk, give or take what is written between two looks.
+    """
+
+    def __init__(self, folder: Path | None = None, max_gib: float = 20.0) -> None:
+        self._folder = folder or cache_folder() / "store"
+        self._max_bytes = int(max_gib * 2**30)
+        self._unseen_bytes = 0
+        self._maps: OrderedDict[Path, Bytes] = OrderedDict()
+        self._digests: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_maps": OrderedDict()}  # a map is opened anew; digests are worth sending
+
+    def read(self, path: Path, view: View, short_side: int) -> Bytes:
+        """What `view` is made from: pictures, or flow."""
+        if isinstance(view, Flow):
+            return self.flow(path, short_side, view.method, view.bound)
+        return self.pictures(path, short_side)
+
+    def pictures(self, path: Path, short_side: int) -> Bytes:
+        """Every frame `[N,H,W,3]` at this size. Raises `BadVideo`."""
+        return self._map(self._file(path, f"rgb-{short_side}"), lambda: read_frames(path, short_side))
+
+    def flow(self, path: Path, short_side: int, method: str, bound: float) -> Bytes:
+        """Quantised flow `[N-1,H,W,2]` between the frames at this size. Raises `BadVideo`."""
+
+        def compute() -> Bytes:
+            pictures = self.pictures(path, short_side)
+            if len(pictures) < 2:
+                raise BadVideo(path, "a single frame, which has no flow")
+            try:
+                return quantise(compute_flow(pictures, method), bound)
+            except cv2.error as error:
+                raise BadVideo(
+                    path, f"no flow of pictures {pictures.shape[2]} x {pictures.shape[1]} ({error.err})"
+                ) from error
+
+        return self._map(self._file(path, f"{method}-{bound:g}-{short_side}"), compute)
+
+    def fill(
+        self,
+        paths: Sequence[Path],
+        views: Iterable[View],
+        short_side: int,
+        workers: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Have everything that `views` read of `paths`, with `workers` processes. Raises one error with every bad video.
+
+        `progress` hears how many of the missing videos are done, and how many there are.
+        """
+        wanted = tuple(views)
+        missing = [p for p in dict.fromkeys(paths) if not all(self._has(p, v, short_side) for v in wanted)]
+        if not missing:
+            return
+        problems: list[Problem] = []
+        empty = Store(self._folder, self._max_bytes / 2**30)  # its digests would be sent with every job
+        jobs = [(empty, path, wanted, short_side) for path in missing]
+        try:
+            with ProcessPoolExecutor(max(1, workers), get_context("forkserver"), _start_worker) as pool:
+                for done, bad in enumerate(pool.map(_prepare, jobs, chunksize=4), start=1):
+                    problems += bad
+                    if progress:
+                        progress(done, len(missing))
+        except BrokenProcessPool as error:
+            hint = "run again; if it happens again, use fewer workers, and look for a damaged video"
+            raise CprspecError(
+                Problem("a process that decodes videos died (memory?)", hint=hint), exit_code=1
+            ) from error
+        if problems:
+            raise CprspecError(list(dict.fromkeys(problems)), exit_code=1)
+        self._make_room()
+
+    def _has(self, path: Path, view: View, short_side: int) -> bool:
+        kind = f"{view.method}-{view.bound:g}-{short_side}" if isinstance(view, Flow) else f"rgb-{short_side}"
+        try:
+            return self._file(path, kind).exists()
+        except BadVideo:
+            return False  # the worker that looks at it will say why
+
+    def _file(self, path: Path, kind: str) -> Path:
+        digest = self._digest(path)
+        return self._folder / f"v{VERSION}" / digest[:2] / f"{digest}-{kind}.npy"
+
+    def _digest(self, path: Path) -> str:
+        """The file's sha256; remembered by path, size and time of change, here and on disk, so that it is read once."""
+        try:
+            facts = path.stat()
+            key = f"{path.absolute()}\0{facts.st_size}\0{facts.st_mtime_ns}"
+            if key not in self._digests:
+                self._digests[key] = self._remembered(path, key)
+        except OSError as error:
+            raise BadVideo(path, f"{error.strerror} ({type(error).__name__})") from error
+        return self._digests[key]
+
+    def _remembered(self, path: Path, key: str) -> str:
+        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        note = self._folder / "digests" / name[:2] / name
+        if note.is_file() and len(known := note.read_text("ascii", "replace")) == 64 and known.isalnum():
+            return known
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        _write(note, lambda working: working.write_text(digest, "ascii"))
+        return digest
+
+    def _map(self, file: Path, compute: Callable[[], Bytes]) -> Bytes:
+        if file in self._maps:
+            self._maps.move_to_end(file)
+            return self._maps[file]
+        found = _open_map(file)
+        if found is None:
+            content = compute()
+            _write(file, lambda working: _save(working, content))
+            self._unseen_bytes += content.nbytes
+            if self._unseen_bytes > self._max_bytes // 20:
+                self._make_room()
+            found = _open_map(file)
+            found = content if found is None else found  # another process made room by removing it
+        self._maps[file] = found
+        if len(self._maps) > OPEN_MAPS:
+            self._maps.popitem(last=False)
+        return found
+
+    def _make_room(self) -> None:
+        """Remove what was used least recently until the store is within its bound, and what dead writers left."""
+        self._unseen_bytes = 0
+        for left in self._folder.glob("*/*/.*.tmp"):
+            if (facts := _stat(left)) and time.time() - facts.st_mtime > ABANDONED_S:
+                left.unlink(missing_ok=True)
+        files = [(facts, file) for file in self._folder.glob("v*/*/[!.]*.npy") if (facts := _stat(file))]
+        excess = sum(facts.st_size for facts, _ in files) - self._max_bytes
+        for facts, file in sorted(files, key=lambda pair: pair[0].st_mtime_ns):
+            if excess <= 0:
+                return
+            file.unlink(missing_ok=True)
+            excess -= facts.st_size
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except FileNotFoundError:  # another process made room too
+        return None
+
+
+def _open_map(file: Path) -> Bytes | None:
+    """The stored array, marked as used now; None if it is not there or not whole."""
+    try:
+        found: Bytes = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    try:
+        os.utime(file)
+    except OSError:
+        return found  # a store that may only be read still serves
+    return found
+
+
+def _save(file: Path, content: Bytes) -> None:
+    with file.open("wb") as stream:
+        np.save(stream, content, allow_pickle=False)
+
+
+def _write(file: Path, write: Callable[[Path], object]) -> None:
+    """Make `file` under another name and rename it, so that it is never seen half written."""
+    working = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(working)
+        working.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            working.unlink(missing_ok=True)
+        hint = "make room there, or choose another folder with $CPRSPEC_CACHE"
+        problem = Problem(f"cannot write to the store ({error.strerror})", Place(str(file.parent)), hint)
+        raise CprspecError(problem, exit_code=1) from error
+
+
+def _prepare(job: tuple[Store, Path, tuple[View, ...], int]) -> list[Problem]:
+    store, path, views, short_side = job
+    try:
+        for view in views:
+            store.read(path, view, short_side)
+    except CprspecError as error:
+        return list(error.problems)
+    return []
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and stops the pool

@@ -1,0 +1,105 @@
+"""Miners against slow ones that follow the definition row by row."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cprspec.learning.cascade import Cascade, LabelPick
+
+
+def features(rows, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(rows, size, generator=generator, dtype=torch.float64))
+
+
+def slow_cascade(main_D, aux_D, bank_main_KD, bank_aux_KD, eligible_K, stages, ratio, topk):
+    """One query: the rows that each stage keeps, best first."""
+    rows = [k for k in range(len(bank_main_KD)) if eligible_K[k]]
+    kept = []
+    for stage in range(1, stages + 1):
+        bank, anchor = (bank_main_KD, main_D) if stage % 2 == 1 or stage == stages else (bank_aux_KD, aux_D)
+        count = topk if stage == stages else max(topk, math.floor(len(bank_main_KD) * ratio**stage))
+        rows = sorted(rows, key=lambda k: -sum(a * b for a, b in zip(anchor, bank[k], strict=True)))[:count]
+        kept.append(rows)
+    return kept
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    bank=st.integers(1, 40),
+    stages=st.integers(1, 8),
+    ratio=st.floats(0.05, 1),
+    topk=st.integers(0, 12),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    seed=st.integers(0, 2**20),
+)
+def test_same_as_row_by_row(bank, stages, ratio, topk, share, seed):
+    main, aux = features(3, 4, seed), features(3, 4, seed + 1)
+    bank_main, bank_aux = features(bank, 4, seed + 2), features(bank, 4, seed + 3)
+    eligible = torch.rand(3, bank, generator=torch.Generator().manual_seed(seed)) < share
+    mined = Cascade(stages=stages, ratio=ratio, topk=topk)(main, aux, bank_main, bank_aux, eligible)
+    assert mined.rows_NP.shape == (3, topk)
+    assert mined.rows_NP.dtype == torch.int64
+    assert len(mined.survivors) == stages
+    for n in range(3):
+        kept = slow_cascade(
+            main[n].tolist(), aux[n].tolist(), bank_main.tolist(), bank_aux.tolist(), eligible[n], stages, ratio, topk
+        )
+        for stage, rows in enumerate(kept):
+            found = mined.survivors[stage][n].tolist()
+            assert [k for k in found if k >= 0] == rows, f"stage {stage + 1}"
+        assert mined.rows_NP[n].tolist() == kept[-1] + [-1] * (topk - len(kept[-1]))
+
+
+def test_sizes_truncate_the_floating_point_product():
+    miner = Cascade(stages=3, ratio=0.7, topk=5)
+    assert [miner.keeps(stage, 100) for stage in (1, 2, 3)] == [70, 48, 5]
+
+
+def test_even_stage_counts_equal_the_odd_one_below():
+    views = [features(4, 8, 1), features(4, 8, 2), features(64, 8, 3), features(64, 8, 4)]
+    eligible = torch.ones(4, 64, dtype=torch.bool)
+    three, four = (Cascade(stages=s, ratio=0.5, topk=3)(*views, eligible).rows_NP for s in (3, 4))
+    assert torch.equal(three, four)
+    assert not torch.equal(three, Cascade(stages=1, ratio=0.5, topk=3)(*views, eligible).rows_NP)
+
+
+def test_label_pick_takes_eligible_rows_at_random():
+    eligible = torch.rand(6, 50, generator=torch.Generator().manual_seed(0)) < 0.3
+    eligible[0] = False
+    eligible[1] = torch.arange(50) < 2
+    nothing = torch.zeros(6, 1), torch.zeros(6, 1), torch.zeros(50, 1), torch.zeros(50, 1)
+
+    def pick(seed, topk=4):
+        return LabelPick(topk=topk)(*nothing, eligible, generator=torch.Generator().manual_seed(seed)).rows_NP
+
+    rows = pick(1)
+    assert torch.equal(rows, pick(1))
+    assert not torch.equal(rows, pick(2))
+    assert rows[0].tolist() == [-1] * 4
+    assert sorted(rows[1].tolist()) == [-1, -1, 0, 1]
+    for n in range(2, 6):
+        assert len(set(rows[n].tolist())) == 4
+        assert all(eligible[n, k] for k in rows[n])
+    # Over many draws every eligible row is about as frequent as any other.
+    counts = torch.stack([torch.bincount(pick(seed)[2], minlength=50) for seed in range(2000)]).sum(0)
+    expected = 2000 * 4 / int(eligible[2].sum())
+    assert counts[~eligible[2]].sum() == 0
+    assert (counts[eligible[2]] - expected).abs().max() < 5 * expected**0.5
+
+
+def test_label_pick_of_zero_takes_all():
+    eligible = torch.tensor([[True, False, True], [False, False, False]])
+    rows = LabelPick(topk=0)(*[torch.zeros(2, 1)] * 2, *[torch.zeros(3, 1)] * 2, eligible).rows_NP
+    assert rows.tolist() == [[0, -1, 2], [-1, -1, -1]]
+
+
+@pytest.mark.parametrize("topk", [3, 9])
+def test_label_pick_from_a_small_bank(topk):
+    eligible = torch.ones(2, 5, dtype=torch.bool)
+    rows = LabelPick(topk=topk)(*[torch.zeros(2, 1)] * 2, *[torch.zeros(5, 1)] * 2, eligible).rows_NP
+    assert rows.shape == (2, topk)
+    assert [(row >= 0).sum().item() for row in rows] == [min(topk, 5)] * 2

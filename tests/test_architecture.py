@@ -1,0 +1,75 @@
+"""The arrows between packages point one way, and nothing in the torch-free ones imports torch at module level."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import cprspec
+
+ROOT = Path(cprspec.__file__).parent
+
+ALLOWED = {
+    "errors": set(),
+    "spec": {"errors"},
+    "components": {"errors", "spec"},
+    "data": {"errors", "spec"},
+    "runs": {"errors"},
+    "mining": {"errors"},
+    "video": {"errors", "spec", "components", "data"},
+    "models": {"errors", "spec", "components"},
+    "learning": {"errors", "spec", "components", "models"},
+    "evaluation": {"errors", "spec", "components", "data", "video", "models", "learning", "mining", "runs"},
+    "training": {
+        "errors", "spec", "components", "data", "video", "models", "learning", "mining", "evaluation", "runs",
+    },
+    "cli": {"errors"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}  # fmt: skip
+"""What each package may import when it is imported; inside functions `components` and `cli` open the heavy doors."""
+
+TORCH_FREE = {"errors", "spec", "components", "data", "runs", "cli", "__main__", "__init__"}
+
+
+def module_level_imports(path: Path) -> set[str]:
+    """Names of modules that importing `path` imports: not those inside functions or under TYPE_CHECKING."""
+    found: set[str] = set()
+    pending: list[ast.stmt] = list(ast.parse(path.read_text()).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            pending += node.orelse
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
+            pending += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return found
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows_point_one_way(path):
+    package = path.relative_to(ROOT).with_suffix("").parts[0]
+    used = {name.split(".")[1] for name in module_level_imports(path) if name.startswith("cprspec.")}
+    used -= {package, "__version__"}
+    assert used <= ALLOWED[package], f"{package} must not import {sorted(used - ALLOWED[package])}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_torch_free_packages_do_not_import_torch(path):
+    if path.relative_to(ROOT).with_suffix("").parts[0] in TORCH_FREE:
+        heavy = {name.split(".")[0] for name in module_level_imports(path)} & {"torch", "torchvision", "cv2", "av"}
+        assert not heavy
+
+
+def test_the_test_sees_an_arrow(tmp_path):
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("from cprspec.training.loop import train_phase\nif True:\n    import torch\n")
+    assert {"cprspec.training.loop", "torch"} <= module_level_imports(wrong)

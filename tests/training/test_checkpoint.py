@@ -1,0 +1,76 @@
+"""Checkpoints are whole or absent: every damage is detected, and loading shares no memory with the files."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cprspec.errors import CprspecError
+from cprspec.training import checkpoint
+
+FILES = (checkpoint.WEIGHTS, checkpoint.STATE, checkpoint.META)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(6.0).reshape(2, 3).T}
+    return checkpoint.save(tmp_path, 7, weights, {"bank": torch.ones(4, dtype=torch.int64)}, {"tally": {"epoch": 1}})
+
+
+def test_round_trip(saved):
+    found = checkpoint.load(saved)
+    assert saved.name == "step-000007"
+    assert torch.equal(found.weights["b"], torch.arange(6.0).reshape(2, 3).T)
+    assert torch.equal(found.state["bank"], torch.ones(4, dtype=torch.int64))
+    assert found.meta["tally"] == {"epoch": 1}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_flipped_byte_is_detected(saved, name):
+    path = saved / name
+    content = path.read_bytes()
+    for at in range(0, len(content), max(1, len(content) // 40)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
+        with pytest.raises(CprspecError, match="sha256"):
+            checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_truncation_is_detected(saved, name):
+    path = saved / name
+    content = path.read_bytes()
+    for length in range(0, len(content), max(1, len(content) // 40)):
+        path.write_bytes(content[:length])
+        with pytest.raises(CprspecError):
+            checkpoint.load(saved)
+
+
+def test_newest_good_one_is_chosen_and_the_bad_one_named(saved):
+    newer = checkpoint.save(saved.parent, 9, {"a": torch.zeros(1)}, {}, {})
+    (newer / checkpoint.WEIGHTS).write_bytes(b"")
+    found, bad = checkpoint.newest(saved.parent)
+    assert found is not None
+    assert found.folder == saved
+    assert len(bad) == 1
+    assert bad[0].warning
+    assert "step-000009" in str(bad[0])
+
+
+def test_files_overwritten_after_loading_change_nothing(saved):
+    found = checkpoint.load(saved)
+    (saved / checkpoint.WEIGHTS).write_bytes(b"\0" * 8)
+    assert float(found.weights["a"].sum()) == 15.0
+
+
+def test_unfinished_folder_is_no_checkpoint(tmp_path):
+    (tmp_path / ".step-000003.99").mkdir()
+    found, bad = checkpoint.newest(tmp_path)
+    assert found is None
+    assert bad == []
+
+
+def test_keep_last_removes_older_and_half_done(saved):
+    checkpoint.save(saved.parent, 8, {}, {}, {})
+    (saved.parent / ".step-000010.1").mkdir()
+    checkpoint.keep_last(saved.parent, 1)
+    assert [p.name for p in saved.parent.iterdir()] == ["step-000008"]

@@ -1,0 +1,172 @@
+"""The ledger against its definition, with and without labels, through a checkpoint, and bounded."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cprspec.errors import CprspecError
+from cprspec.mining.cmr import class_mining_recall
+from cprspec.training.ledger import LABELS_NEEDED, Ledger
+
+CLASSES = ("zebra", "[b]", "ape")
+LABEL = np.repeat([0, 1, 2], 6)
+SOURCE = np.arange(18) // 2
+
+
+def steps(seed=0, count=5, batch=4, picks=3):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        query = rng.integers(0, 18, batch)
+        selected = rng.integers(-1, 18, (batch, picks))
+        selected[SOURCE[selected] == SOURCE[query][:, None]] = -1
+        yield query, selected, rng.integers(0, 9, (3, 3))
+
+
+def make(**kwargs):
+    return Ledger(LABEL, SOURCE, np.arange(18), CLASSES, phase="p", dataset="d", **kwargs)
+
+
+def fill(ledger, **kwargs):
+    for step in steps(**kwargs):
+        ledger.add(*step)
+    return ledger
+
+
+def test_an_epoch_equals_the_definitions():
+    table = fill(make()).finish(7)
+    query = np.concatenate([s[0] for s in steps()])
+    selected = np.concatenate([s[1] for s in steps()])
+    picks = [(q, v) for q, row in zip(query, selected, strict=True) for v in row if v >= 0]
+    right = sum(LABEL[q] == LABEL[v] and SOURCE[q] != SOURCE[v] for q, v in picks)
+    assert (table.epoch, table.queries, table.picks, table.true_positives) == (7, 20, len(picks), right)
+    assert table.precision == pytest.approx(right / len(picks))
+    by_source = class_mining_recall(query, selected, LABEL, SOURCE)
+    by_video = class_mining_recall(query, selected, LABEL, np.arange(18), source_V=SOURCE)
+    assert table.cmr_source_median == by_source.median
+    assert table.cmr_source.mean_random == pytest.approx(by_source.mean_random)
+    assert table.cmr_video_median == by_video.median
+    assert [row.name for row in table.classes] == sorted(CLASSES)
+    zebra = next(row for row in table.classes if row.name == "zebra")
+    assert (zebra.sources, zebra.videos) == (3, 6)
+    assert zebra.cmr_source == by_source.recall_C[0]
+    assert zebra.queries == int((LABEL[query] == 0).sum())
+    assert sum(row.picks for row in table.classes) == len(picks)
+    counts = sum(s[2] for s in steps())
+    assert [[s.survivors, s.true_positives, s.in_bank] for s in table.funnel] == counts.tolist()
+
+
+def test_tensors_are_as_good_as_arrays():
+    ledger = make()
+    for query, selected, counts in steps():
+        ledger.add(torch.from_numpy(query), torch.from_numpy(selected), torch.from_numpy(counts))
+    assert ledger.finish(0) == fill(make()).finish(0)
+
+
+def test_finish_empties_the_ledger():
+    ledger = fill(make())
+    ledger.finish(0)
+    empty = ledger.finish(1)
+    assert (empty.queries, empty.picks, empty.precision, empty.funnel, empty.examples) == (0, 0, None, (), ())
+    assert empty.cmr_source.median == 0.0
+    assert empty.cmr_source_median is None
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_checkpoint_in_mid_epoch_changes_nothing(cut):
+    whole = fill(make()).finish(0)
+    first, second = make(), make()
+    some = list(steps())
+    for step in some[:cut]:
+        first.add(*step)
+    state = first.state()
+    assert all(isinstance(v, np.ndarray) for v in state.values())
+    second.restore(state)
+    for step in some[cut:]:
+        second.add(*step)
+    assert second.finish(0) == whole
+
+
+def test_restore_names_what_is_missing():
+    with pytest.raises(CprspecError, match="selected_MP"):
+        make().restore({"query_M": np.zeros(0), "counts": np.zeros((0, 3))})
+
+
+def test_the_number_of_picks_may_change_and_missing_picks_do_not_count():
+    ledger = make()
+    ledger.add([0], [[2]])
+    ledger.add([6, 12], [[8, -1, 0], [-1, -1, -1]])
+    table = ledger.finish(0)
+    assert (table.queries, table.picks, table.true_positives) == (3, 3, 2)
+    assert table.funnel == ()
+
+
+def test_shapes_that_do_not_belong_together_are_refused():
+    with pytest.raises(ValueError, match="belong together"):
+        make().add([0, 1], [[2]])
+
+
+def test_without_labels_everything_but_the_counts_is_unknown_and_says_why():
+    ledger = Ledger(np.full(18, -1), np.arange(18), np.arange(18))
+    table = fill(ledger).finish(0)
+    assert table.picks > 0
+    assert (table.precision, table.cmr_source, table.cmr_video_median, table.funnel, table.classes) == (
+        None,
+        None,
+        None,
+        (),
+        (),
+    )
+    assert table.note == LABELS_NEEDED
+    assert table.examples
+    assert all(mined.right is None for example in table.examples for mined in example.mined)
+
+
+def test_picks_without_a_known_class_are_not_judged():
+    label = LABEL.copy()
+    label[2] = -1
+    ledger = Ledger(label, np.arange(18), np.arange(18), CLASSES)
+    ledger.add([0, 2], [[1, 2, 7], [0, 1, 3]])
+    table = ledger.finish(0)
+    assert (table.picks, table.true_positives, table.precision) == (6, 1, 0.5)
+
+
+def test_a_class_outside_the_training_split_has_no_recall():
+    ledger = Ledger(LABEL, SOURCE, np.arange(12), CLASSES)
+    ledger.add([0], [[2]])
+    table = ledger.finish(0)
+    ape = next(row for row in table.classes if row.name == "ape")
+    assert (ape.sources, ape.cmr_source, ape.random_video) == (0, None, None)
+    assert table.cmr_source.undefined == 1
+
+
+def test_examples_are_bounded_spread_and_the_same_each_time():
+    ledger = make(examples=2, names=[f"v{i}.mp4" for i in range(18)])
+    for _ in range(50):
+        ledger.add(np.arange(18), np.repeat((np.arange(18)[:, None] + 2) % 18, 30, axis=1))
+    table = ledger.finish(0)
+    assert len(table.examples) == 6
+    assert {example.label for example in table.examples} == set(CLASSES)
+    first = table.examples[0]
+    assert first.name == f"v{first.video}.mp4"
+    assert [mined.rank for mined in first.mined] == list(range(10))
+    assert first.mined[0].right == (LABEL[first.video] == LABEL[first.mined[0].video])
+
+
+def test_json_is_strict_and_says_what_it_is():
+    data = json.loads(json.dumps(fill(make()).finish(3).to_json(), allow_nan=False))
+    assert (data["schema"], data["kind"], data["phase"], data["dataset"], data["epoch"]) == (1, "mining", "p", "d", 3)
+    assert set(data["cmr"]) == {"source", "video"}
+    assert set(data["funnel"][0]) >= {"precision", "recall"}
+    assert "cmr_source" not in data
+
+
+def test_a_source_of_its_own_is_never_right():
+    ledger = make()
+    ledger.add([0], [[1, 0]])
+    table = ledger.finish(0)
+    assert table.true_positives == 0
+    assert table.cmr_source.median == 0.0

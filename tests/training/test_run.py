@@ -1,0 +1,129 @@
+"""A whole run from the command line: what it writes, how it goes on, and that ranks and interruptions change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+from small_run import events, losses, mining, same, state, the_run, weights
+
+PHASES = ("rgb", "flow", "cycle")
+
+
+@pytest.fixture(scope="session")
+def reference(cprspec_session, tmp_path_factory):
+    """An uninterrupted run of the small experiment in one process."""
+    folder = tmp_path_factory.mktemp("reference")
+    cprspec_session("run", "small.toml", "--runs", "runs", folder=folder)
+    return the_run(folder / "runs")
+
+
+def test_a_run_leaves_what_readers_need(reference):
+    for name in ("experiment.toml", "resolved.toml", "environment.json", "status.json", "events.jsonl"):
+        assert (reference / name).is_file(), name
+    assert json.loads((reference / "status.json").read_text())["state"] == "finished"
+    assert [e["phase"] for e in events(reference, "phase-finished")] == list(PHASES)
+    records = json.loads((reference / "evaluations" / "nn.json").read_text())["records"]
+    encoders = {r["encoder"] for r in records if r["metric"] == "R@1"}
+    assert {"rgb", "flow", "cycle", "random/rgb", "random/flow", "rgb+flow", "cycle+flow"} <= encoders
+    assert all(0 <= r["value"] <= 1 for r in records)
+
+
+def test_mining_is_recorded_from_the_full_bank_on(reference):
+    warm = [e["warm_up"] for e in events(reference, "step") if e["phase"] == "cycle"]
+    assert warm == [True] * 2 + [False] * (len(warm) - 2)  # a queue of 16 in batches of 8
+    first, last = mining(reference, "cycle", 0), mining(reference, "cycle", 1)
+    assert first["queries"] == last["queries"] - 16
+    assert last["picks"] == 2 * last["queries"]
+    assert last["precision"] == pytest.approx(last["true_positives"] / last["picks"])
+    assert not (reference / "phases" / "rgb" / "mining").exists()
+
+
+def test_no_pickle_is_written(reference):
+    assert {p.suffix for p in reference.rglob("*") if p.is_file()} <= {
+        ".toml",
+        ".json",
+        ".jsonl",
+        ".safetensors",
+        ".lock",
+    }
+
+
+def test_the_run_reads_the_same_elsewhere_and_a_second_one_reuses_its_phases(reference, cprspec, spec):
+    done = cprspec("run", spec, "--runs", reference.parent.parent)
+    assert "trained already" in done.stderr
+    again = max(reference.parent.iterdir(), key=lambda p: p.stat().st_mtime)
+    assert again != reference
+    assert all(e["reused_from"] for e in events(again, "phase-started"))
+    assert all(same(weights(again, p), weights(reference, p)) for p in PHASES)
+    assert mining(again, "cycle", 1) == mining(reference, "cycle", 1)
+
+
+@pytest.mark.parametrize("stopped_by", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_interrupted_and_resumed_equals_uninterrupted(reference, cprspec, spec, tmp_path, stopped_by):
+    process = cprspec("run", spec, "--runs", "runs", "--set", "launch.checkpoint_minutes=0.00001", wait=False)
+    runs = tmp_path / "runs"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        logged = [e for log in runs.glob("*/*/events.jsonl") for e in log.read_text().splitlines() if '"cycle"' in e]
+        if sum('"kind": "step"' in e for e in logged) >= 5:
+            break
+        time.sleep(0.02)
+    os.kill(process.pid, stopped_by)
+    _, talk = process.communicate(timeout=60)
+    run = the_run(runs)
+    if stopped_by == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + stopped_by, talk
+        assert f"cprspec run {run.relative_to(tmp_path)}" in talk
+        assert json.loads((run / "status.json").read_text())["state"] == "stopped"
+    assert not (run / "phases" / "cycle" / "phase.json").exists(), "it was stopped too late to test anything"
+    cprspec("run", run)
+    assert losses(run) == losses(reference)
+    assert all(same(weights(run, p), weights(reference, p)) for p in PHASES)
+    assert same(state(run, "cycle"), state(reference, "cycle"))
+    assert mining(run, "cycle", 1) == mining(reference, "cycle", 1)
+
+
+def test_two_ranks_with_one_group_equal_one_rank_with_two(reference, cprspec, spec, tmp_path):
+    cprspec("run", spec, "--runs", "runs", "--nproc", 2)
+    run = the_run(tmp_path / "runs")
+    ours, theirs = losses(run), losses(reference)
+    assert ours.keys() == theirs.keys()
+    for step, loss in theirs.items():
+        assert ours[step] == pytest.approx(loss, rel=2e-3), step
+    bank, expected = state(run, "cycle"), state(reference, "cycle")
+    assert torch.equal(bank["model.bank.video_K"], expected["model.bank.video_K"])
+    assert torch.equal(bank["model.bank.pointer"], expected["model.bank.pointer"])
+    torch.testing.assert_close(bank["model.bank.key_KD"], expected["model.bank.key_KD"], atol=2e-3, rtol=0)
+
+
+def test_workers_change_nothing(reference, cprspec, spec, tmp_path):
+    cprspec("run", spec, "--runs", "runs", "--set", "launch.workers=2")
+    assert losses(the_run(tmp_path / "runs")) == losses(reference)
+
+
+def test_a_run_has_one_writer(reference, cprspec):
+    from cprspec.runs.layout import RunDir
+
+    with RunDir(reference).lock():
+        done = cprspec("run", reference, check=False)
+    assert done.returncode == 1
+    assert "is being written by pid" in done.stderr
+
+
+def test_loss_that_is_not_finite_stops_before_the_update(cprspec, spec, tmp_path):
+    done = cprspec("run", spec, "--runs", "runs", "--set", "optimizer.lr=1e30", check=False)
+    assert done.returncode == 1
+    assert "not finite" in done.stderr
+    assert "Traceback" not in done.stderr
+    run = the_run(tmp_path / "runs")
+    for folder in run.glob("phases/*/checkpoints/step-*"):
+        from cprspec.training.checkpoint import load
+
+        assert all(t.isfinite().all() for t in load(folder).weights.values() if t.is_floating_point())

@@ -1,0 +1,170 @@
+"""Items and their order: functions of (seed, epoch, video) for any number of workers and ranks."""
+
+import numpy as np
+import pytest
+import torch
+from small_videos import make_video
+
+from cprspec.components.augments import CoCLR
+from cprspec.components.views import Flow, Residual, Rgb
+from cprspec.data.folder import read_folder
+from cprspec.errors import CprspecError
+from cprspec.spec.schema import Clip
+from cprspec.video.clips import PhaseOrder, TestClips, TrainClips, train_loader
+from cprspec.video.store import Store
+
+VIEWS = {"rgb": Rgb(), "flow": Flow(bound=8.0), "residual": Residual()}
+CLIP = Clip(frames=8, size=32)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clips")
+    for i in range(6):
+        make_video(root / "videos" / f"c{i % 2}" / f"{i}.mp4", 14 + i)
+    index = read_folder(root / "videos", None, None, 0.0)
+    store = Store(root / "store")
+    store.fill([v.path for v in index.videos], VIEWS.values(), CLIP.stored_side, 1)
+    return index, store
+
+
+def train_clips(world, seed=0, views=VIEWS, **options):
+    index, store = world
+    return TrainClips(index, index.ids("train"), views, CLIP, CoCLR(**options), store, seed)
+
+
+def order(**changes):
+    facts = {
+        "n": 23,
+        "batch_size": 8,
+        "accumulate": 1,
+        "rank": 0,
+        "world_size": 1,
+        "seed": 3,
+        "first_epoch": 0,
+        "first_step": 0,
+        "epochs": 2,
+    }
+    return PhaseOrder(**(facts | changes))
+
+
+def test_an_item_has_two_clips_of_each_view(world):
+    item = train_clips(world)[0, 2]
+    assert item["video"].dtype == torch.int64 and int(item["video"]) == 2
+    for name in VIEWS:
+        assert item[name].shape == (2, 8, 32, 32, 3) and item[name].dtype == torch.uint8
+    assert torch.equal(item["rgb"], item["residual"])  # pictures; differences are made on the device
+
+
+def test_an_item_depends_on_seed_epoch_and_video(world):
+    clips = train_clips(world)
+    first = clips[0, 1]
+    clips[3, 4]
+    assert all(torch.equal(clips[0, 1][k], first[k]) for k in first)
+    for other in (clips[1, 1], clips[0, 2], train_clips(world, seed=1)[0, 1]):
+        assert not torch.equal(other["rgb"], first["rgb"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(world, workers):
+    index, store = world
+    facts = {"index": index, "views": VIEWS, "clip": CLIP, "augment": CoCLR(), "store": store, "pin_memory": False}
+    phase = order(n=6, batch_size=2)
+    plain = list(train_loader(**facts, order=phase, workers=0))
+    with_workers = list(train_loader(**facts, order=phase, workers=workers))
+    assert len(plain) == len(with_workers) == 6
+    for a, b in zip(plain, with_workers, strict=True):
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_all_views_of_a_clip_are_cut_alike(tmp_path):
+    """Flow of this content is uniform, so its pictures are compared through another copy of the rgb view."""
+    make_video(tmp_path / "videos" / "x.mp4", 30)
+    index = read_folder(tmp_path / "videos", None, None, 0.0)
+    views = {"one": Rgb(), "flow": Flow(), "two": Rgb()}
+    item = TrainClips(index, index.ids("train"), views, CLIP, CoCLR(), Store(tmp_path / "store"), 0)[0, 0]
+    assert torch.equal(item["one"], item["two"])
+
+
+def test_flow_is_still_y_x_and_aware_mirroring_turns_x(world):
+    aware = train_clips(world, views={"flow": VIEWS["flow"]}, flow_aware=True, flip=1.0, strong=0.0, one_clip=0.0)
+    plain = train_clips(world, views={"flow": VIEWS["flow"]}, flow_aware=True, flip=0.0, strong=0.0, one_clip=0.0)
+    mirrored, straight = aware[0, 5]["flow"].float(), plain[0, 5]["flow"].float()
+    assert (mirrored[..., 0] == 128).all() and (straight[..., 0] == 128).all()
+    x, y = straight[..., 2].median() - 127.5, straight[..., 1].median() - 127.5
+    assert x < -4 and y < 0  # the window moves right and down, so what it shows moves left and up
+    assert abs(mirrored[..., 2].median() - 127.5 + x) <= 1.5 and abs(mirrored[..., 1].median() - 127.5 - y) <= 1.5
+
+
+def test_one_clip_uses_the_same_frames_for_both_sides(tmp_path):
+    make_video(tmp_path / "videos" / "x.mp4", 40)
+    index = read_folder(tmp_path / "videos", None, None, 0.0)
+    options = {"min_area": 1.0, "flip": 0.0, "jitter": 0.0, "gray": 0.0, "blur": 0.0}
+    store = Store(tmp_path / "store")
+
+    def same(one_clip):
+        clips = TrainClips(
+            index, index.ids("train"), {"rgb": Rgb()}, CLIP, CoCLR(one_clip=one_clip, **options), store, 0
+        )
+        items = [clips[epoch, 0]["rgb"] for epoch in range(12)]
+        return sum(torch.equal(item[0], item[1]) for item in items)
+
+    assert same(1.0) >= 10  # a box of the whole area fits in hardly any other shape, so the crop is the frame
+    assert same(0.0) < 4
+
+
+def test_each_epoch_takes_every_video_at_most_once_and_drops_the_rest():
+    steps = list(order())
+    assert [len(s) for s in steps] == [8, 8, 8, 8]
+    for epoch in (0, 1):
+        positions = [p for step in steps for e, p in step if e == epoch]
+        assert len(positions) == len(set(positions)) == 16 and set(positions) <= set(range(23))
+    assert steps[0] != [(0, p) for _, p in steps[2]]
+
+
+@pytest.mark.parametrize(("accumulate", "world_size"), [(1, 2), (2, 1), (2, 2), (4, 2)])
+def test_ranks_and_micro_batches_share_the_same_steps(accumulate, world_size):
+    whole = list(order())
+    ranks = [list(order(accumulate=accumulate, world_size=world_size, rank=r)) for r in range(world_size)]
+    for step, expected in enumerate(whole):
+        micros = [ranks[r][step * accumulate + m] for m in range(accumulate) for r in range(world_size)]
+        assert [key for micro in micros for key in micro] == expected
+
+
+def test_a_resumed_order_is_the_rest_of_the_whole():
+    whole = list(order(epochs=3))
+    assert list(order(epochs=3, first_epoch=1, first_step=1)) == whole[3:]
+    assert list(order(epochs=3, first_epoch=1, first_step=2)) == whole[4:]
+
+
+def test_a_batch_that_does_not_divide_is_an_error():
+    with pytest.raises(CprspecError, match="does not divide"):
+        order(world_size=3)
+
+
+def test_test_items_are_every_window_of_the_centre(world):
+    index, store = world
+    clips = TestClips(index, index.ids("train"), VIEWS, CLIP, store)
+    item = clips[5]
+    assert int(item["video"]) == 5 and item["rgb"].shape == (4, 8, 32, 32, 3)  # 18 flow frames: starts 0 3 6 9
+    assert all(torch.equal(clips[5][name], item[name]) for name in VIEWS)
+    stored = store.pictures(index.videos[5].path, CLIP.stored_side)
+    height, width = stored.shape[1:3]
+    side = round(min(height, width) * 224 / 240)
+    top, left = (height - side) // 2, (width - side) // 2
+    centre = stored[3:11, top : top + side, left : left + side].mean((1, 2))
+    np.testing.assert_allclose(item["rgb"][1].float().mean((1, 2)), centre, atol=1.5)
+
+
+def test_the_published_protocol_varies_by_seed_and_takes_one_window(world):
+    index, store = world
+    ids = index.ids("train")
+
+    def items(seed):
+        clips = TestClips(index, ids, {"rgb": Rgb()}, CLIP, store, seed=seed, jitter=True, one_window=True)
+        return [clips[i]["rgb"] for i in range(len(ids))]
+
+    first = items(0)
+    assert all(clip.shape[0] == 1 for clip in first)
+    assert all(torch.equal(a, b) for a, b in zip(first, items(0), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(first, items(1), strict=True))

@@ -1,0 +1,25 @@
+"""The network's input, against the definition written out."""
+
+import numpy as np
+import pytest
+import torch
+
+from cprspec.components.views import Flow, Residual, Rgb
+from cprspec.video.normalise import Normalise
+
+
+@pytest.mark.parametrize("view", [Rgb(), Flow(), Residual()])
+def test_input_is_scaled_and_normalised_per_channel(view):
+    clip = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 3)).astype(np.uint8)
+    slow = np.empty((2, 3, 3, 4, 5))
+    for channel, (mean, std) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
+        for t in range(3):
+            value = clip[:, t, :, :, channel] / 255
+            if view.name == "residual":
+                value = (value - clip[:, t - 1, :, :, channel] / 255 + 1) / 2  # frame 0 minus the last
+            slow[:, channel, t] = (value - mean) / std
+    module = Normalise(view)
+    out = module(torch.from_numpy(clip))
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, torch.from_numpy(slow).float(), rtol=1e-5, atol=1e-5)
+    assert not module.state_dict()  # nothing of it belongs into a checkpoint
