@@ -270,10 +270,11 @@ def _resolve(spec: Path, registry: Registry, overrides: list[str] | None, roots:
 
 
 def _read_data(resolved: Resolved) -> tuple[list[dict[str, Any]], list[Problem]]:
-    from cprspec.spec.presence import look_at_data
+    from cprspec.spec.presence import index_facts, read_indices
     from cprspec.video.store import cache_folder
 
-    return look_at_data(resolved, cache_folder())
+    indices, problems = read_indices(resolved, cache_folder())
+    return [index_facts(name, index) for name, index in indices.items()], problems
 
 
 def _only_a_parent(spec: Path, specs: list[Path]) -> bool:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from cprspec.data.index import Index
 
 
-def look_at_data(resolved: Resolved, cache: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Facts about each data set that can be read, and every problem with data and weights files.
+def read_indices(resolved: Resolved, cache: Path) -> tuple[dict[str, Index], list[Problem]]:
+    """The index of each data set that can be read, and every problem with data and weights files.
 
     Embedded data sets make their files under `cache` if they are not there yet.
     """
-    facts: list[dict[str, Any]] = []
+    indices: dict[str, Index] = {}
     problems = _missing_weights(resolved)
     for name, dataset in resolved.datasets.items():
         place = _place(resolved, name)
@@ -34,14 +34,13 @@ def look_at_data(resolved: Resolved, cache: Path) -> tuple[list[dict[str, Any]],
             problems.append(Problem(f"the root of data set '{name}' is not a folder: {root}", place))
             continue
         try:
-            index = dataset.build(root)
+            index = indices[name] = dataset.build(root)
         except CprspecError as error:
             problems += error.problems
             continue
-        facts.append(index_facts(name, index))
         problems += _training_problems(resolved, index) if name == resolved.train_on else []
         problems += _evaluation_problems(resolved, name, index)
-    return facts, problems
+    return indices, problems
 
 
 def index_facts(name: str, index: Index) -> dict[str, Any]:

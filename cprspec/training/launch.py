@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from cprspec.errors import CprspecError, Problem, print_problems
 from cprspec.runs.layout import RunDir
 from cprspec.training.loop import Stopped
-from cprspec.training.prepare import fill_store, read_data
+from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.request import Request
 from cprspec.training.worker import work
@@ -56,9 +56,10 @@ def launch(request: Request, nodes: Nodes) -> Path:
         return work(request)
     resolved = request.resolve()
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
-    indices = read_data(resolved)
+    indices, store = read_data(resolved), Store()
     with filling() as progress:
-        fill_store(resolved, indices, Store(), os.cpu_count() or 1, progress)
+        fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
+    print_problems(short_videos(resolved, indices, store))
     if nodes.nproc * nodes.nnodes == 1:
         return work(request)
     return _launch_elastic(evolve(request, child=True), nodes, resolved.launch.timeout_s)

@@ -6,50 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cprspec.data.index import Index
-from cprspec.errors import CprspecError, Problem
+from cprspec.errors import CprspecError, Place, Problem
 from cprspec.spec.kinds import View
+from cprspec.spec.presence import read_indices
 from cprspec.spec.schema import Resolved
 from cprspec.video.store import Store, cache_folder
 
 
 def read_data(resolved: Resolved) -> dict[str, Index]:
-    """The index of every data set of the experiment. CprspecError with every data set that cannot be read."""
-    indices: dict[str, Index] = {}
-    problems: list[Problem] = []
-    for name, dataset in resolved.datasets.items():
-        root = resolved.roots.get(name)
-        if root is None and dataset.embedded:
-            root = cache_folder() / dataset.name
-        if root is None:
-            hint = f"give it with --root {name}=DIR, or as root in [dataset.{name}]"
-            problems.append(Problem(f"where the videos of data set '{name}' lie is not known", hint=hint))
-            continue
-        try:
-            indices[name] = dataset.build(root)
-        except CprspecError as error:
-            problems += error.problems
-    problems += _enough_to_train(resolved, indices)
-    if problems:
+    """The index of every data set of the experiment. CprspecError with all that is missing or too little."""
+    indices, problems = read_indices(resolved, cache_folder())
+    if any(not p.warning for p in problems):
         raise CprspecError(problems)
     return indices
-
-
-def _enough_to_train(resolved: Resolved, indices: dict[str, Index]) -> list[Problem]:
-    if resolved.train_on not in indices:
-        return []
-    index = indices[resolved.train_on]
-    count = len(index.ids("train"))
-    problems = []
-    for phase in resolved.phases:
-        if count < phase.batch_size:
-            message = f"phase '{phase.name}': {count} training videos are fewer than one batch of {phase.batch_size}"
-            problems.append(Problem(message, hint="lower batch_size or add videos"))
-        if phase.miner is not None and phase.miner.by_labels and not index.labelled:
-            message = (
-                f"phase '{phase.name}': miner '{phase.miner.name}' needs labels and '{resolved.train_on}' has none"
-            )
-            problems.append(Problem(message))
-    return problems
 
 
 def used_views(resolved: Resolved) -> dict[str, View]:
@@ -70,3 +39,23 @@ def fill_store(
     views = list(used_views(resolved).values())
     for side in sorted({phase.clip.stored_side for phase in resolved.phases}):
         store.fill(paths, views, side, workers, progress)
+
+
+def short_videos(resolved: Resolved, indices: dict[str, Index], store: Store) -> list[Problem]:
+    """A warning for each data set and clip length with videos that are shorter than one clip; the store must be filled."""
+    problems = []
+    for name, index in indices.items():
+        for clip in dict.fromkeys(phase.clip for phase in resolved.phases):
+            needed = clip.frames * clip.stride
+            views = list(used_views(resolved).values())
+            lengths = [min(len(store.read(v.path, view, clip.stored_side)) for view in views) for v in index.videos]
+            short = [v.name for v, n in zip(index.videos, lengths, strict=True) if n < needed]
+            if short:
+                message = (
+                    f"{len(short)} of {len(index.videos)} videos of '{name}' are shorter than a clip of {needed} frames"
+                )
+                hint = (
+                    f"they are padded with their first frame: {', '.join(short[:3])}{' ...' if len(short) > 3 else ''}"
+                )
+                problems.append(Problem(message, Place(str(resolved.source)), hint, warning=True))
+    return problems

@@ -29,7 +29,7 @@ MAX_PIXELS = 9_400_000
 """Largest frame that is decoded: 4096 x 2294, so that no file takes all memory."""
 
 MAX_BYTES = 4 * 2**30
-"""Most that one video may take as pictures, since whole videos are decoded: 50 minutes at 30 fps, 128 x 171 pixels."""
+"""Most that one video may take as pictures, since whole videos are decoded: 36 minutes at 30 fps, 128 x 171 pixels."""
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,mpegvideo,ogg,asf,flv,h264,hevc"
 """Containers that hold their own frames, by FFmpeg's names. Playlists (hls, concat, dash, image2) open other files."""

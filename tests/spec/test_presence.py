@@ -9,7 +9,7 @@ from attrs import evolve
 
 from cprspec.data.index import Index, Video
 from cprspec.errors import Problem
-from cprspec.spec.presence import index_facts, look_at_data
+from cprspec.spec.presence import index_facts, read_indices
 from cprspec.spec.schema import Resolved
 
 Read = Callable[..., Resolved]
@@ -36,7 +36,7 @@ def _look(resolved: Resolved, index: Index, tmp_path: Path) -> list[Problem]:
             return index
 
     found = evolve(resolved, datasets={"clips": There()}, roots={"clips": tmp_path})
-    return look_at_data(found, tmp_path)[1]
+    return read_indices(found, tmp_path)[1]
 
 
 def _texts(problems: Sequence[Problem]) -> list[str]:
@@ -90,6 +90,6 @@ def test_missing_weights(good: str, read: Read, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(good: str, read: Read, tmp_path: Path) -> None:
     resolved = read(good, roots={"clips": "nowhere"})
-    facts, problems = look_at_data(resolved, tmp_path)
-    assert facts == []
+    indices, problems = read_indices(resolved, tmp_path)
+    assert indices == {}
     assert _texts(problems) == [f"the root of data set 'clips' is not a folder: {tmp_path}/nowhere"]
