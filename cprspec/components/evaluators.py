@@ -31,4 +31,15 @@ class Retrieval(Evaluator):
     k: tuple[int, ...] = option((1, 5, 10, 20, 50), help="how many neighbours count")
 
 
-COMPONENTS = (Retrieval,)
+@frozen(kw_only=True)
+class Embeddings(Evaluator):
+    """The pooled feature of every video, mean over its windows, in evaluations/NAME.safetensors. Needs no labels."""
+
+    name: ClassVar[str] = "embeddings"
+    needs_labels: ClassVar[bool] = False
+    needs_test_split: ClassVar[bool] = False
+    encoders: tuple[str, ...] = option((), help="phases, or `random`; none means every phase and random")
+    datasets: tuple[str, ...] = option((), help="data sets to embed; none means the one that phases train on")
+
+
+COMPONENTS = (Retrieval, Embeddings)

@@ -36,13 +36,9 @@ def launch_all(requests: list[Request], nodes: Nodes) -> tuple[int, list[Path]]:
     """
     worst, done = 0, []
     for request in requests:
-        chosen = request
-        if request.run_dir is None and nodes.node_rank == 0 and not _under_torchrun():
-            chosen = evolve(request, run_dir=RunDir.create(request.runs, request.resolve().name).path)
         try:
-            done.append(launch(chosen, nodes))
+            done.append(launch(request, nodes))
         except Stopped as stopped:
-            print(f"stopped; go on with: cprspec run {chosen.run_dir or ''}".rstrip(), file=sys.stderr)
             return 128 + stopped.number, done
         except CprspecError as error:
             print_problems(error.problems)
@@ -60,9 +56,15 @@ def launch(request: Request, nodes: Nodes) -> Path:
     with filling() as progress:
         fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
     print_problems(short_videos(resolved, indices, store))
-    if nodes.nproc * nodes.nnodes == 1:
-        return work(request)
-    return _launch_elastic(evolve(request, child=True), nodes, resolved.launch.timeout_s)
+    if request.run_dir is None and nodes.node_rank == 0:
+        request = evolve(request, run_dir=RunDir.create(request.runs, resolved.name).path)
+    try:
+        if nodes.nproc * nodes.nnodes == 1:
+            return work(request)
+        return _launch_elastic(evolve(request, child=True), nodes, resolved.launch.timeout_s)
+    except Stopped:
+        print(f"stopped; go on with: cprspec run {request.run_dir or ''}".rstrip(), file=sys.stderr)
+        raise
 
 
 def _under_torchrun() -> bool:
@@ -104,7 +106,7 @@ def _launch_elastic(request: Request, nodes: Nodes, timeout_s: float) -> Path:
         if failure.exitcode == -signal.SIGKILL:
             hint = "killed from outside, perhaps for want of memory"
         raise CprspecError(Problem(f"rank {rank} ended early ({cause})", hint=hint), exit_code=1) from error
-    return Path(paths[0])
+    return Path(next(iter(paths.values())))  # of this machine's ranks, which all say the same
 
 
 def child_main(request: Request) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -60,7 +61,7 @@ def train_phase(job: Job, model: MoCo) -> Path:
         dataset=phase.dataset,
     )
     tally, last = resume(job, model, optimizer, ledger)
-    parallel = DistributedDataParallel(model, broadcast_buffers=False) if job.ranks.world > 1 else model
+    parallel = share_gradients(model) if job.ranks.world > 1 else model
     batches = iter(make_loader(job, tally))
     saved = time.monotonic()
     while tally.epoch < phase.epochs:
@@ -81,6 +82,14 @@ def train_phase(job: Job, model: MoCo) -> Path:
             raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
+
+
+def share_gradients(model: MoCo) -> torch.nn.Module:
+    """The model whose gradients are averaged over ranks. Batch-norm statistics are not exchanged: rank 0's are the ones."""
+    with warnings.catch_warnings():
+        # torch 2.14 deprecates this name, and what shall replace it exchanges statistics once, at the start.
+        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def train_step(

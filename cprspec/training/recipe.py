@@ -6,14 +6,15 @@ import time
 from pathlib import Path
 
 from attrs import field, frozen
+from safetensors.torch import save as to_bytes
 
-from cprspec.components.evaluators import Retrieval
 from cprspec.data.index import Index
-from cprspec.evaluation.run import Trained, retrieve
+from cprspec.evaluation.encoders import Trained
+from cprspec.evaluation.run import evaluate
 from cprspec.learning.ranks import Ranks, wait_for_first
 from cprspec.models.encoders import Weights, read_weights
 from cprspec.runs import events
-from cprspec.runs.files import atomic_write_json
+from cprspec.runs.files import atomic_write_bytes, atomic_write_json
 from cprspec.runs.layout import STOP_REQUESTED, RunDir
 from cprspec.spec.plan import fingerprints
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
@@ -145,9 +146,10 @@ class Recipe:
             if path.exists():
                 continue
             began = time.monotonic()
-            assert isinstance(options, Retrieval)
-            result = retrieve(name, options, trained)
+            result = evaluate(name, options, trained)
             if self.ranks.first:
-                atomic_write_json(path, result)
+                if result.tensors:
+                    atomic_write_bytes(path.with_suffix(".safetensors"), to_bytes(result.tensors))
+                atomic_write_json(path, result.facts)
             seconds = time.monotonic() - began
-            self.report(events.Evaluated(name=name, records=len(result["records"]), seconds_s=seconds))
+            self.report(events.Evaluated(name=name, records=len(result.facts["records"]), seconds_s=seconds))

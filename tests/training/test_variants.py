@@ -1,0 +1,100 @@
+"""What an experiment may ask for besides the usual, each trained for real: views, precision, losses, miners, no labels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+from small_run import SPEC, events, losses, mining, the_run, weights
+
+
+def test_residual_view_bf16_accumulation_sgd_cosine_and_the_published_protocol(cprspec, tmp_path):
+    path = tmp_path / "variant.toml"
+    text = SPEC.replace('views = ["rgb"]', 'views = ["residual"]').replace('use = "clean"', 'use = "coclr"')
+    text = text.replace("bn_groups = 2", 'bn_groups = 1\nsiblings = "ignore"\nloss = "mean_of_logs"')
+    text = text.replace(
+        'use = "retrieval"', 'use = "retrieval"\nprotocol = "coclr"\nencoders = ["cycle", "random", "rgb+flow"]'
+    )
+    top = 'format = 1\nprecision = "bf16"\naccumulate = 2\noptimizer = { use = "sgd" }\nschedule = { use = "cosine" }\n'
+    path.write_text(text.replace("format = 1\n", top))
+    cprspec("run", path, "--runs", "runs")
+    run = the_run(tmp_path / "runs")
+    assert len(losses(run)) == 8 + 8 + 16
+    rates = [e["lr"] for e in events(run, "step") if e["phase"] == "cycle"]
+    assert rates[-1] == pytest.approx(rates[0] / 2)  # half a cosine, in the second of two epochs
+    records = json.loads((run / "evaluations" / "nn.json").read_text())["records"]
+    assert {r["encoder"] for r in records} == {"cycle", "random", "rgb+flow"}
+    assert {r["protocol"] for r in records} == {"retrieval-coclr"}
+
+
+def test_oracle_is_always_right_and_siblings_mine_nothing(cprspec, spec, tmp_path):
+    cprspec("run", spec, "--runs", "runs", "--set", "miner.use=oracle", "--set", "miner.topk=2", "--set", "name=oracle")
+    cprspec("run", spec, "--runs", "runs", "--set", "miner.use=siblings", "--set", "name=siblings")
+    (oracle,) = (tmp_path / "runs").glob("oracle/*")
+    (siblings,) = (tmp_path / "runs").glob("siblings/*")
+    assert mining(oracle, "cycle", 1)["precision"] == 1.0
+    assert mining(siblings, "cycle", 1)["picks"] == 0
+    reused = {e["phase"] for e in events(siblings, "phase-started") if e["reused_from"]}
+    assert reused == {"rgb", "flow"}
+
+
+def test_ubernce_mines_every_row_of_the_class_without_a_sampler(cprspec, tmp_path):
+    path = tmp_path / "ubernce.toml"
+    head, _, tail = SPEC.partition("[miner]")
+    launch = tail[tail.index("[launch]") :]
+    path.write_text(
+        head
+        + "[framework.x]\n".replace("[framework.x]\n", "")
+        + '[phase.rgb]\nviews = ["rgb"]\nepochs = 1\nminer = { use = "ubernce" }\n'
+        + 'framework = { loss = "mean_of_logs", drop_own_key = 0.0 }\n'
+        + launch
+    )
+    cprspec("run", path, "--runs", "runs")
+    run = the_run(tmp_path / "runs")
+    assert not any(e["warm_up"] for e in events(run, "step"))
+    assert mining(run, "rgb", 0)["precision"] == 1.0
+
+
+def test_videos_without_labels_train_and_embed(cprspec, cache, tmp_path):
+    cprspec("check", "small.toml", "--data")  # makes the generated videos
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i, video in enumerate(sorted(cache.glob("motion/*/train/*/*.mp4"))[:24]):
+        shutil.copy(video, flat / f"{i:02d}.mp4")
+    text = (
+        SPEC[: SPEC.index("[dataset.motion]")]
+        + '[dataset.clips]\nuse = "folder"\n\n'
+        + SPEC[SPEC.index("[view.flow]") :]
+    )
+    path = tmp_path / "unlabelled.toml"
+    path.write_text(text.replace('use = "retrieval"', 'use = "embeddings"'))
+    cprspec("run", path, "--root", f"clips={flat}", "--runs", "runs")
+    run = the_run(tmp_path / "runs")
+    names = json.loads((run / "evaluations" / "nn.json").read_text())["videos"]["clips"]
+    features = load_file(run / "evaluations" / "nn.safetensors")
+    assert names == [f"{i:02d}.mp4" for i in range(24)]
+    assert features["clips/cycle"].shape[0] == 24
+    table = mining(run, "cycle", 1)
+    assert table["precision"] is None
+    assert "labels" in table["note"]
+    path.write_text(text)
+    done = cprspec("run", path, "--root", f"clips={flat}", "--runs", "again", check=False)
+    assert done.returncode == 2
+    assert "needs labels" in done.stderr
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_and_two_launchers_are_two_ranks(cprspec, cprspec_session, tmp_path, spec):
+    cprspec("run", spec, "--runs", "elastic", "--nproc", 2)
+    other = tmp_path / "other"
+    other.mkdir()
+    at = ("--nnodes", 2, "--rdzv-endpoint", "127.0.0.1:29617", "--runs", tmp_path / "nodes")
+    second = cprspec_session("run", "small.toml", *at, "--node-rank", 1, folder=other, wait=False)
+    cprspec("run", spec, *at, "--node-rank", 0)
+    assert second.wait(60) == 0
+    elastic, nodes = the_run(tmp_path / "elastic"), the_run(tmp_path / "nodes")
+    assert losses(elastic) == losses(nodes)
+    assert weights(elastic, "cycle").keys() == weights(nodes, "cycle").keys()
