@@ -6,7 +6,7 @@ videos; nothing is dropped or padded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from attrs import frozen
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from cprspec.learning.exchange import gather_cat
 from cprspec.learning.ranks import Ranks
 from cprspec.models.heads import Encoder
-from cprspec.video.clips import TestClips
+from cprspec.video.clips import Item, TestClips
 from cprspec.video.normalise import Normalise
 
 WINDOWS_AT_ONCE = 32
@@ -42,7 +42,7 @@ def encode_videos(
         encoder.to_input.to(ranks.device)
     mine = range(ranks.rank, len(clips), ranks.world)
     workers = min(workers, len(mine))
-    loader: DataLoader[dict[str, torch.Tensor]] = DataLoader(
+    loader: DataLoader[Item] = DataLoader(
         Subset(clips, mine),
         batch_size=None,
         num_workers=workers,
@@ -50,21 +50,37 @@ def encode_videos(
     )
     ids: list[int] = []
     rows = {name: [torch.empty(0, e.network.feature_size)] for name, e in encoders.items()}
-    for item in loader:
-        ids.append(int(item["video"]))
+    for videos in _together(loader):
+        ids += [int(item["video"]) for item in videos]
         for name, encoder in encoders.items():
-            rows[name].append(_video_feature(encoder, item[encoder.view], ranks.device)[None])
+            rows[name].append(_video_features(encoder, [item[encoder.view] for item in videos], ranks.device))
     video_V = _gather_uneven(torch.tensor(ids, dtype=torch.int64), ranks)
     order = video_V.argsort()
     return video_V[order], {name: _gather_uneven(torch.cat(r), ranks)[order] for name, r in rows.items()}
 
 
-def _video_feature(encoder: FrozenEncoder, windows_u8: torch.Tensor, device: torch.device) -> torch.Tensor:
+def _together(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Videos in groups of about `WINDOWS_AT_ONCE` windows: a network is slow on a few."""
+    group: list[Item] = []
+    windows = 0
+    for item in items:
+        group.append(item)
+        windows += max(len(value) for value in item.values() if value.ndim)
+        if windows >= WINDOWS_AT_ONCE:
+            yield group
+            group, windows = [], 0
+    if group:
+        yield group
+
+
+def _video_features(encoder: FrozenEncoder, videos: list[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """Features `[V,F]` of videos given as windows `[W,T,H,W,3]` each."""
     parts = []
-    for chunk in windows_u8.split(WINDOWS_AT_ONCE):
+    for chunk in torch.cat(videos).split(WINDOWS_AT_ONCE):
         feature_WF = encoder.network.features(encoder.to_input(chunk.to(device, non_blocking=True)))
         parts.append(functional.normalize(feature_WF.float(), dim=1))
-    return torch.cat(parts).mean(0).cpu()
+    per_video = torch.cat(parts).split([len(windows) for windows in videos])
+    return torch.stack([feature_WF.mean(0) for feature_WF in per_video]).cpu()
 
 
 def _gather_uneven(rows: torch.Tensor, ranks: Ranks) -> torch.Tensor:
