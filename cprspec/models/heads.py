@@ -9,6 +9,22 @@ Shapes: N clips, F channels of the backbone's map, D size of the embedding.
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.functional import max_pool3d
+
+from cprspec.errors import CprspecError, Problem
+
+
+def conv5_features(map_NFTHW: Tensor) -> Tensor:
+    """IIC's retrieval feature of a backbone's map: max pool (1,2,2), flattened; `[N, F * T * (H//2) * (W//2)]`.
+
+    IIC calls it conv5, after the layer that makes the map (PROTOCOL 4.2; `return_conv` in its code). Raises CprspecError
+    for a map of less than 2x2 pixels.
+    """
+    _, _, _, height, width = map_NFTHW.shape
+    if min(height, width) < 2:
+        hint = "larger clips: IIC's are 112 pixels"
+        raise CprspecError(Problem(f"conv5 features need a map of 2x2 or more, found {height}x{width}", hint=hint))
+    return max_pool3d(map_NFTHW, (1, 2, 2)).flatten(1)
 
 
 class Encoder(nn.Sequential):

@@ -87,7 +87,7 @@ class Block(nn.Module):
 
 
 class S3D(nn.Module):
-    """`[N,3,T,H,W] -> [N,feature_size,T/8,H/32,W/32]`; T at least 8, H and W at least 32.
+    """`[N,3,T,H,W] -> [N,feature_size,T/8,H/32,W/32]`; T at least 5, H and W at least 17.
 
     `width` scales every layer's channels, 7,910,048 parameters at width 1. `feature_size`: channels of the map.
     """

@@ -1,6 +1,7 @@
-"""The channel tables of S3D, and what a width factor makes of them. No torch, so that specs can be checked without it.
+"""The channels of every backbone, and what a width factor makes of them: the one place that knows feature sizes.
 
-Source: Xie et al., "Rethinking Spatiotemporal Feature Learning" (ECCV 2018), as in CoCLR's published checkpoints.
+No torch, so that specs can be checked without it. Sources: S3D: Xie et al., "Rethinking Spatiotemporal Feature Learning"
+(ECCV 2018), as in CoCLR's published checkpoints; the others: see the modules of their networks.
 """
 
 from __future__ import annotations
@@ -52,3 +53,40 @@ TINY = (16, 32, 64, 128)
 def tiny_feature_size(width: float = 1.0) -> int:
     """Channels of the tiny network's feature map: 128 at width 1."""
     return scaled(TINY[-1], width)
+
+
+RESNET3D = (64, 64, 128, 256, 512)
+"""Output channels of R3D's and R(2+1)D's stem and four stages."""
+
+
+def resnet3d_feature_size(width: float = 1.0) -> int:
+    """Channels of the feature map of R3D, R3D-18 and R(2+1)D: 512 at width 1."""
+    return scaled(RESNET3D[-1], width)
+
+
+C3D = {"1": 64, "2": 128, "3a": 256, "3b": 256, "4a": 512, "4b": 512, "5a": 512, "5b": 512}
+"""Output channels of each convolution of C3D, by the end of its name."""
+
+
+def c3d_feature_size(width: float = 1.0) -> int:
+    """Channels of C3D's feature map: 512 at width 1."""
+    return scaled(C3D["5b"], width)
+
+
+R2D3D_STEM = 64
+"""Output channels of the first layer of R2D3D-50."""
+
+R2D3D = (64, 128, 256, 512)
+"""Inner channels of each stage's bottlenecks in R2D3D-50."""
+
+EXPANSION = 4
+"""Output channels of a bottleneck for each inner channel."""
+
+
+def r2d3d_feature_size(width: float = 1.0) -> int:
+    """Channels of the feature map of R2D3D-50: 2048 at width 1."""
+    return EXPANSION * scaled(R2D3D[-1], width)
+
+
+TORCHVISION_FEATURES = 512
+"""Channels of the feature map of torchvision's three video ResNets, which have no width factor."""

@@ -79,6 +79,19 @@ def _views(e: _Experiment) -> Iterator[Problem]:
             yield Problem(f"phase {quoted(name)} names a view twice", place)
 
 
+def _clips(e: _Experiment) -> Iterator[Problem]:
+    """A clip is as long and as large as the network can take; below that torch would fail in the first step."""
+    for name, phase in e.phases.items():
+        frames, pixels = phase.backbone.smallest
+        for key, value, least, unit in (
+            ("frames", phase.clip.frames, frames, "frames"),
+            ("size", phase.clip.size, pixels, "pixels"),
+        ):
+            if value < least:
+                message = f"backbone {quoted(phase.backbone.name)} takes clips of {least} {unit} or more, found {value}"
+                yield Problem(message, e.at(name, "clip", key))
+
+
 def _references(e: _Experiment) -> Iterator[Problem]:
     """`start_from` and `mine_with` name phases, in no circle; none is called as the untrained network."""
     parents: dict[str, list[str]] = {}
@@ -195,5 +208,5 @@ def _evaluations(e: _Experiment) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Callable[[_Experiment], Iterator[Problem]], ...] = (
-    _batches, _views, _references, _starts, _mining, _milestones, _evaluations,
+    _batches, _views, _clips, _references, _starts, _mining, _milestones, _evaluations,
 )  # fmt: skip

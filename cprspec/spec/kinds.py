@@ -50,9 +50,13 @@ class Component:
 
 
 class Backbone(Component):
-    """A clip `[N,C,T,H,W]` to a feature map `[N,feature_size,t,h,w]`. `build()` gives the torch module."""
+    """A clip `[N,C,T,H,W]` to a feature map `[N,feature_size,t,h,w]`. `build()` gives the torch module.
+
+    `smallest`: the fewest frames, and the fewest pixels in height and width, that the network takes.
+    """
 
     kind: ClassVar[str] = "backbone"
+    smallest: ClassVar[tuple[int, int]] = (1, 1)
 
     @property
     def feature_size(self) -> int:

@@ -66,6 +66,20 @@ CASES: dict[str, tuple[list[Edit], list[str]]] = {
         [("queue_size = 64", "queue_size = 64\nbn_groups = 3")],
         ["x.toml:2:1: batch_size 8 is not a multiple of bn_groups 3 x accumulate 1 = 3"],
     ),
+    "clip too short and too small": (
+        [("batch_size = 8", "batch_size = 8\nclip = { frames = 4, size = 16 }")],
+        [
+            "x.toml:3:10: backbone 's3d' takes clips of 5 frames or more, found 4",
+            "x.toml:3:22: backbone 's3d' takes clips of 17 pixels or more, found 16",
+        ],
+    ),
+    "clip too short in a phase": (
+        [
+            ("batch_size = 8", 'batch_size = 8\nbackbone = { use = "c3d" }'),
+            ("epochs = 5", "epochs = 5\nclip.frames = 7"),
+        ],
+        ["x.toml:20:6: backbone 'c3d' takes clips of 8 frames or more, found 7"],
+    ),
     "two views": (
         [('["flow"]', '["flow", "rgb"]')],
         ["x.toml:14:1: framework 'moco' needs 1 view in a phase, phase 'flow' has 2"],
