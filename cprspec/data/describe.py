@@ -41,12 +41,15 @@ def describe(registry: Registry, name: str, root: Path | None) -> tuple[Record, 
     if not isinstance(dataset, Dataset):
         raise CprspecError(wrong)
     about = dataset.about()
+    if dataset.embedded:
+        root = None  # it makes what it needs, and describing makes nothing
     survey = _survey(dataset, root) if root is not None else None
     problems = survey.problems if survey else ()
     record = {
         "name": name,
         "summary": card.summary,
         "paper": card.paper,
+        "embedded": dataset.embedded,
         "about": _about_record(about) if isinstance(about, About) else None,
         "root": None if root is None else str(root),
         "counts": [asdict(count) for count in survey.counts] if survey else [],
@@ -70,6 +73,9 @@ def lines(record: Record) -> Iterator[str]:
         yield clean(f"paper    {record['paper']}")
     for note in about["notes"] if about else ():
         yield clean(f"note     {note}")
+    if record["embedded"]:
+        yield "makes its own videos on first use, and expects nothing"
+        return
     if record["root"] is None:
         yield f"what is there: cprspec data describe {clean(record['name'])} --root DIR"
         return

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from cprspec.data.files import video_files
 from cprspec.data.index import Entry, Index, make_index
-from cprspec.data.official import shortened
+from cprspec.data.official import COUNTED, shortened
 from cprspec.data.survey import About, Count, Survey
 from cprspec.data.tables import Row, read_table
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
@@ -71,7 +71,7 @@ def read_kinetics(root: Path, train: str, test: str, max_missing: float) -> Inde
         if len(part.missing) > max_missing * part.listed:
             problems += _too_many(part, max_missing)
     if problems:
-        raise CprspecError(shortened(problems))
+        raise CprspecError(shortened(problems, COUNTED))
     return make_index(root, [entry for part in parts.values() for entry in part.entries])
 
 

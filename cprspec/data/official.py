@@ -20,6 +20,9 @@ from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 MAX_PROBLEMS = 100
 """Most problems of one data set that are listed one by one."""
 
+COUNTED = "`cprspec data describe NAME --root DIR` counts them by split"
+"""What to do about more problems than are listed."""
+
 Expected = Mapping[tuple[int, str], tuple[int, int | None]]
 """Published number of videos, and of sources if known, of each (split, part)."""
 
@@ -77,7 +80,7 @@ def read_official(lists: Lists, files: Files, root: Path) -> Index:
     if not needed and not problems:
         problems.append(Problem("the lists name no videos", Place(str(root))))
     if problems:
-        raise CprspecError(shortened(problems))
+        raise CprspecError(shortened(problems, COUNTED))
     entries = [Entry(files.find(v.name) or v.name, v.label, v.source, v.part or "") for v in needed]
     return make_index(files.folder, entries)
 
@@ -99,7 +102,7 @@ def survey_official(splits: Mapping[int, Lists], files: Files, root: Path, expec
 
 
 def missing_problems(listed: Iterable[Listed], files: Files, root: Path) -> list[Problem]:
-    """A problem for each listed video that is not where the list says; one for a class of which nothing is there."""
+    """A problem for each listed video that is not where the list says; one for a class of which all are elsewhere or gone."""
     present = {name.rpartition("/")[0].casefold() for name in files.names}
     missing: dict[str, list[Listed]] = defaultdict(list)
     taken: set[str] = set()
@@ -119,20 +122,30 @@ def missing_problems(listed: Iterable[Listed], files: Files, root: Path) -> list
         if folder.casefold() not in present and not any(found_at.values()):
             message = f"no videos in '{clean(prefix + folder, MAX_ECHO)}', and {len(videos)} are listed"
             problems.append(Problem(message, videos[0].place))
-            continue
-        problems += [_missing(video, prefix, found_at[video.name]) for video in videos]
+        elif (other := _other_folder(videos, found_at)) is not None:
+            message = f"the {len(videos)} videos missing in '{clean(prefix + folder, MAX_ECHO)}' lie in another folder"
+            problems.append(Problem(message, videos[0].place, f"in '{clean(other, MAX_ECHO)}'"))
+        else:
+            problems += [_missing(video, prefix, found_at[video.name]) for video in videos]
     return problems
 
 
-def shortened(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """At most MAX_PROBLEMS of `problems`, and how many there are more."""
+def shortened(problems: Iterable[Problem], hint: str | None = None) -> tuple[Problem, ...]:
+    """At most MAX_PROBLEMS of `problems`, and how many there are more, with what to do as `hint`."""
     every = list(problems)
     if len(every) <= MAX_PROBLEMS:
         return tuple(every)
-    hint = "`cprspec data describe NAME --root DIR` counts them by split"
     rest = every[MAX_PROBLEMS:]
     more = Problem(f"and {len(rest)} problems more", hint=hint, warning=all(p.warning for p in rest))
     return (*every[:MAX_PROBLEMS], more)
+
+
+def _other_folder(videos: Sequence[Listed], found_at: Mapping[str, Sequence[str]]) -> str | None:
+    """The folder in which all of several `videos` lie, each once and under its own name; None if there is none."""
+    folders = {tuple(name.rpartition("/")[0] for name in found_at[v.name]) for v in videos}
+    names = all(v.name.rpartition("/")[2] == n.rpartition("/")[2] for v in videos for n in found_at[v.name])
+    only = folders.pop() if len(folders) == 1 else ()
+    return (only[0] or ".") if len(videos) > 1 and len(only) == 1 and names else None
 
 
 def _missing(video: Listed, prefix: str, found_at: Sequence[str]) -> Problem:

@@ -24,7 +24,8 @@ def run(*arguments):
         ("ucf101", ["University of Central Florida", "licence", "trainlist01.txt", "9537", "1818", "3783"]),
         ("hmdb51", ["Serre Lab, Brown University", "Creative Commons", "_test_split1.txt", "3570", "1530"]),
         ("kinetics", ["Google DeepMind", "CVD Foundation", "annotations/train.csv", "max_missing"]),
-        ("motion", ["Generated clips", "--root DIR"]),
+        ("motion", ["Generated clips", "makes its own videos"]),
+        ("folder", ["one folder per class", "--root DIR"]),
     ],
 )
 def test_without_a_root_it_says_what_is_expected(name, words):
@@ -74,6 +75,11 @@ def test_data_sets_without_a_survey_are_counted_by_their_index(tmp_path):
     assert problem.message.startswith("cannot read the manifest")
     _, (problem,) = describe(registry, "ucf101", tmp_path / "nowhere")
     assert problem.message == "not a folder"
+
+
+def test_describing_makes_nothing(tmp_path):
+    assert run("motion", "--root", tmp_path).exit_code == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_name_is_an_error_with_a_suggestion():
