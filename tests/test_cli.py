@@ -176,7 +176,16 @@ def test_debug_shows_the_traceback_and_nothing_else_does() -> None:
     assert "Traceback" in _run("show", "missing.toml", "--debug").stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "x.toml"], ["components"], ["components", "miner", "cpr"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["check", "x.toml"],
+        ["components"],
+        ["components", "miner", "cpr"],
+        ["data", "describe", "ucf101"],
+    ],
+)
 def test_torch_stays_out(arguments: list[str]) -> None:
     code = (
         "import sys\nsys.argv = ['cprspec', *sys.argv[1:]]\nfrom cprspec.cli import main\n"

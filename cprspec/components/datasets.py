@@ -11,6 +11,7 @@ from cprspec.spec.kinds import Dataset, option
 
 if TYPE_CHECKING:
     from cprspec.data.index import Index
+    from cprspec.data.survey import About, Survey
 
 _ROOT = "folder of the videos; `--root NAME=DIR` on the command line comes first"
 _SOURCE = "regular expression with one group that reads a video's source from its path; none: each video is its own"
@@ -50,6 +51,93 @@ class Manifest(Dataset):
 
 
 @frozen(kw_only=True)
+class UCF101(Dataset):
+    """UCF101 in its official form: folders of avi and the split lists; class and group make the source."""
+
+    name: ClassVar[str] = "ucf101"
+    root: str | None = option(None, help=_ROOT, in_fingerprint=False)
+    split: int = option(1, help="official split", ge=1, le=3)
+
+    def build(self, root: Path) -> Index:
+        """The index of this split; every listed video must be there."""
+        from cprspec.data.ucf101 import read_ucf101
+
+        return read_ucf101(root, self.split)
+
+    def about(self) -> About:
+        """What it expects, where people get it, its licence."""
+        from cprspec.data.ucf101 import ABOUT
+
+        return ABOUT
+
+    def survey(self, root: Path) -> Survey:
+        """What is there of all three splits."""
+        from cprspec.data.ucf101 import survey_ucf101
+
+        return survey_ucf101(root)
+
+
+@frozen(kw_only=True)
+class HMDB51(Dataset):
+    """HMDB51 in its official form: folders of avi and lists that mark videos; class and title make the source."""
+
+    name: ClassVar[str] = "hmdb51"
+    root: str | None = option(None, help=_ROOT, in_fingerprint=False)
+    split: int = option(1, help="official split", ge=1, le=3)
+
+    def build(self, root: Path) -> Index:
+        """The index of this split; every video it uses must be there."""
+        from cprspec.data.hmdb51 import read_hmdb51
+
+        return read_hmdb51(root, self.split)
+
+    def about(self) -> About:
+        """What it expects, where people get it, its licence."""
+        from cprspec.data.hmdb51 import ABOUT
+
+        return ABOUT
+
+    def survey(self, root: Path) -> Survey:
+        """What is there of all three splits."""
+        from cprspec.data.hmdb51 import survey_hmdb51
+
+        return survey_hmdb51(root)
+
+
+@frozen(kw_only=True)
+class Kinetics(Dataset):
+    """Kinetics-style CSV lists of YouTube clips; the clips lie anywhere below the root, and some may be missing."""
+
+    name: ClassVar[str] = "kinetics"
+    root: str | None = option(None, help=_ROOT, in_fingerprint=False)
+    train: str = option("annotations/train.csv", help="the list of the training split, relative to the root")
+    test: str = option(
+        "annotations/val.csv", help="the list of the test split, relative to the root; empty: there is none"
+    )
+    max_missing: float = option(
+        0.1, help="largest share of a list's clips that may not be there", ge=0, le=1, in_fingerprint=False
+    )
+
+    def build(self, root: Path) -> Index:
+        """The index of the listed clips that are there."""
+        from cprspec.data.kinetics import read_kinetics
+
+        return read_kinetics(root, self.train, self.test, self.max_missing)
+
+    def about(self) -> About:
+        """What it expects, where people get it, its licence."""
+        from cprspec.data.kinetics import ABOUT
+
+        return ABOUT
+
+    def survey(self, root: Path) -> Survey:
+        """What is there of both lists."""
+        from cprspec.data.kinetics import survey_kinetics
+
+        return survey_kinetics(root, self.train, self.test)
+
+
+@frozen(kw_only=True)
 class Motion(Dataset):
     """Procedural clips made on first use: a class is an appearance family and a motion programme together.
 
@@ -76,4 +164,4 @@ class Motion(Dataset):
         return make_motion(self, root)
 
 
-COMPONENTS = (Folder, Manifest, Motion)
+COMPONENTS = (Folder, Manifest, UCF101, HMDB51, Kinetics, Motion)

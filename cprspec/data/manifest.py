@@ -5,15 +5,14 @@ Other columns are allowed and not read. Paths are relative to the root and stay 
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path, PurePosixPath
 
 from cprspec.data.index import SPLITS, Entry, Index, make_index
 from cprspec.data.names import source_of
+from cprspec.data.tables import Row, read_table
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 
-Row = dict[str | None, str | None]
-Numbered = list[tuple[int, Row]]
+_HINT = "the first line names the columns: path, and if you have them label, source, split"
 
 
 def read_manifest(root: Path, file: str, source_pattern: str | None) -> Index:
@@ -21,7 +20,7 @@ def read_manifest(root: Path, file: str, source_pattern: str | None) -> Index:
     path = root / file
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
-    for line, row in _rows(path):
+    for line, row in read_table(path, ["path"], "manifest", _HINT):
         found = _entry(root, row, source_pattern)
         if isinstance(found, str):
             problems.append(Problem(found, Place(str(path), line)))
@@ -32,24 +31,6 @@ def read_manifest(root: Path, file: str, source_pattern: str | None) -> Index:
     if problems:
         raise CprspecError(problems)
     return make_index(root, list(entries.values()))
-
-
-def _rows(path: Path) -> Numbered:
-    """Each record with the line on which it ends."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or ())
-            rows: Numbered = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CprspecError(Problem(f"cannot read the manifest ({error})", Place(str(path)))) from error
-    if "path" not in columns:
-        found = clean(", ".join(columns), MAX_ECHO) or "nothing"
-        hint = "the first line names the columns: path, and if you have them label, source, split"
-        raise CprspecError(Problem(f"no column 'path' in the manifest's header: {found}", Place(str(path), 1), hint))
-    if not rows:
-        raise CprspecError(Problem("the manifest names no videos", Place(str(path), 1)))
-    return rows
 
 
 def _entry(root: Path, row: Row, source_pattern: str | None) -> Entry | str:

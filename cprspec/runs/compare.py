@@ -220,7 +220,7 @@ def _published_rows(groups: Sequence[_Members]) -> tuple[PublishedRow, ...]:
 
 
 def _counterpart(group: _Members, published: Published) -> tuple[str, Figure] | None:
-    """The group's own number for a published one: of the encoder it names, or else of the group's last phase.
+    """The group's own number for a published one: by what it names, of the group's last phase if it names no encoder.
 
     Of CMR units, sources come first, as published.
     """
@@ -231,6 +231,7 @@ def _counterpart(group: _Members, published: Published) -> tuple[str, Figure] | 
         if record.metric.lower() == published.metric.lower()
         and published.encoder in {None, record.encoder}
         and published.dataset in {None, record.dataset}
+        and published.protocol in {None, record.protocol}
         and record.encoder is not None
     ]
     best = max(fitting, key=lambda r: (order.get(r.encoder or "", -1), r.unit != "video"), default=None)

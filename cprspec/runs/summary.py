@@ -75,6 +75,7 @@ class Published:
     where: str
     encoder: str | None = None
     dataset: str | None = None
+    protocol: str | None = None
 
 
 @frozen(kw_only=True)
@@ -213,8 +214,8 @@ def _published(resolved: Mapping[str, Any]) -> tuple[Published, ...]:
             continue
         metric, value = as_text(item.get("metric")), as_number(item.get("value"))
         if metric and value is not None:
-            where, encoder, dataset = (as_text(item.get(key)) for key in ("where", "encoder", "dataset"))
-            rows.append(Published(metric=metric, value=value, where=where or "", encoder=encoder, dataset=dataset))
+            given = {key: as_text(item.get(key)) for key in ("encoder", "dataset", "protocol")}
+            rows.append(Published(metric=metric, value=value, where=as_text(item.get("where")) or "", **given))
     return tuple(rows)
 
 

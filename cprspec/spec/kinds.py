@@ -108,6 +108,14 @@ class Dataset(Component):
         """The index of the videos under `root` (a Path). Raises CprspecError where files do not fit."""
         raise TypeError(f"{type(self).__name__} cannot be built")
 
+    def about(self) -> Any:
+        """What it expects under its root and where people get it (a `data.survey.About`); None: the docstring says all."""
+        return None
+
+    def survey(self, root: Any) -> Any:
+        """What is there under `root`, whole or not (a `data.survey.Survey`); None: what `build` reads is all there is."""
+        return None
+
 
 class View(Component):
     """What a clip is seen as. `reads`: which stored pictures it is made from, `rgb` or `flow`."""

@@ -107,13 +107,17 @@ class Launch:
 
 @frozen(kw_only=True)
 class Published:
-    """A published number, shown beside the result; never part of a fingerprint."""
+    """A published number, shown beside the result that has what it says of `encoder`, `dataset` and `protocol`.
+
+    Never part of a fingerprint.
+    """
 
     metric: str
     value: float
     where: str
     encoder: str | None = None
     dataset: str | None = None
+    protocol: str | None = None
 
 
 @frozen(kw_only=True)

@@ -22,11 +22,12 @@ def check_record(
         "phases": [p.name for p in resolved.phases] if resolved else [],
         "missing_roots": missing_roots(resolved) if resolved else [],
         "data": list(data),
-        "problems": [_problem_record(p) for p in found],
+        "problems": [problem_record(p) for p in found],
     }
 
 
-def _problem_record(problem: Problem) -> dict[str, Any]:
+def problem_record(problem: Problem) -> dict[str, Any]:
+    """A problem as JSON."""
     place = problem.place
     return {
         "file": place.file if place else None,

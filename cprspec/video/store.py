@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cprspec.components.views import Flow
-from cprspec.errors import CprspecError, Place, Problem
+from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import View
 from cprspec.video.decode import BadVideo, read_frames
 from cprspec.video.flow import compute_flow, quantise
@@ -36,6 +36,9 @@ VERSION = 1
 
 OPEN_MAPS = 4096
 """Memory maps that one process keeps open; opening one costs more than cutting a clip from it."""
+
+DEFAULT_GIB = 20.0
+"""Size of the store where nobody says another."""
 
 ABANDONED_S = 3600.0
 """Age after which a half-written file is taken to be left by a process that died."""
@@ -49,15 +52,30 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "cprspec"
 
 
+def store_gib() -> float:
+    """How large the store may grow, GiB: $CPRSPEC_CACHE_GIB, or DEFAULT_GIB. CprspecError if that is no size."""
+    text = os.environ.get("CPRSPEC_CACHE_GIB")
+    if text is None:
+        return DEFAULT_GIB
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < float("inf"):
+        hint = "give a number of GiB, such as 1000"
+        raise CprspecError(Problem(f"CPRSPEC_CACHE_GIB '{clean(text, MAX_ECHO)}' is not a size", hint=hint))
+    return size
+
+
 class Store:
     """Frames `[N,H,W,3]` and flow `[N-1,H,W,2]` of videos, uint8, by path. May be sent to other processes.
 
-    `max_gib` bounds what it keeps on disk, give or take what is written between two looks.
+    `max_gib` (default: `store_gib()`) bounds what it keeps on disk, give or take what is written between two looks.
     """
 
-    def __init__(self, folder: Path | None = None, max_gib: float = 20.0) -> None:
+    def __init__(self, folder: Path | None = None, max_gib: float | None = None) -> None:
         self._folder = folder or cache_folder() / "store"
-        self._max_bytes = int(max_gib * 2**30)
+        self._max_bytes = int((store_gib() if max_gib is None else max_gib) * 2**30)
         self._unseen_bytes = 0
         self._maps: OrderedDict[Path, Bytes] = OrderedDict()
         self._digests: dict[str, str] = {}

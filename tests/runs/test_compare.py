@@ -103,6 +103,21 @@ def test_published_numbers_stand_beside_the_last_phase(make_run):
     assert "supplement" in shown(result)
 
 
+def test_a_published_number_may_name_its_protocol(make_run):
+    run = make_run("x")
+    records = [
+        {"metric": "R@1", "value": value, "split": "test", "encoder": "cycle", "dataset": "d", "protocol": protocol}
+        for value, protocol in ((0.2, "default"), (0.4, "coclr"))
+    ]
+    atomic_write_json(run.evaluation("nn"), {"schema": 1, "kind": "evaluation", "records": records})
+    resolved = run.resolved.read_text().replace('encoder = "cycle"', 'encoder = "cycle"\nprotocol = "PROTOCOL"')
+    for protocol, value in (("default", 0.2), ("coclr", 0.4)):
+        run.resolved.write_text(resolved.replace("PROTOCOL", protocol))
+        assert compare([summarise(run)]).published[1].found["A"][1].mean == value
+    run.resolved.write_text(resolved.replace("PROTOCOL", "another"))
+    assert compare([summarise(run)]).published[1].found["A"] is None
+
+
 def test_numbered_splits_are_averaged_within_a_run(make_run):
     run = make_run("x")
     records = [

@@ -14,7 +14,7 @@ from cprspec.errors import CprspecError
 from cprspec.video import store as store_module
 from cprspec.video.decode import read_frames
 from cprspec.video.flow import compute_flow, quantise
-from cprspec.video.store import Store
+from cprspec.video.store import DEFAULT_GIB, Store, store_gib
 
 
 @pytest.fixture
@@ -105,6 +105,20 @@ def test_writing_alone_keeps_the_bound(tmp_path):
     for i in range(6):
         store.pictures(make_video(tmp_path / f"{i}.mp4", 5 + i), 36)
     assert sum(f.stat().st_size for f in (tmp_path / "store").glob("v*/*/*.npy")) <= 60_000
+
+
+def test_its_bound_can_be_said_in_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("CPRSPEC_CACHE_GIB", raising=False)
+    assert store_gib() == DEFAULT_GIB
+    monkeypatch.setenv("CPRSPEC_CACHE_GIB", "0.00001")  # 10 kB: nothing fits
+    store = Store(tmp_path / "store")
+    for i in range(3):
+        store.pictures(make_video(tmp_path / f"{i}.mp4", 12 + i), 36)
+    assert len(list((tmp_path / "store").rglob("*.npy"))) <= 1
+    for wrong in ("much", "0", "-1", "nan", "inf", ""):
+        monkeypatch.setenv("CPRSPEC_CACHE_GIB", wrong)
+        with pytest.raises(CprspecError, match="CPRSPEC_CACHE_GIB"):
+            Store(tmp_path / "store")
 
 
 def test_a_full_disk_or_a_file_in_the_way_is_an_error_with_the_place(tmp_path, video):
