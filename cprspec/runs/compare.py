@@ -164,6 +164,7 @@ def _loss_row(group: _Members, name: str) -> LossRow | None:
         group=group.letter,
         phase=name,
         epochs_done=min(p.epochs_done for p in phases),
+        reused=all(p.reused_from is not None for p in phases),
         epochs=max(p.epochs for p in phases),
         loss=over_runs("loss"),
         own_key_accuracy=over_runs("own_key_accuracy"),

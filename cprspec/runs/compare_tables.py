@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from attrs import frozen
+from attrs import evolve, frozen
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
@@ -51,7 +52,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         if number:
             console.print()
         console.print(Text(clean(title), style="bold"), no_wrap=True, overflow="ellipsis")
-        console.print(_table(columns, console.width))
+        console.print(_table(_equal_rows_as_one(columns), console.width))
 
 
 def _tables(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
@@ -67,6 +68,28 @@ def _tables(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
     yield from _differing(comparison)
     if comparison.published:
         yield "Published numbers, and these runs' own", _published(comparison)
+
+
+def _equal_rows_as_one(columns: list[Column]) -> list[Column]:
+    """Rows that differ in nothing but the run's letter (the column without a header) become one with all letters."""
+    letters = next((c for c in columns if not c.header), None)
+    if letters is None or letters is columns[0]:
+        return columns
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for cells in zip(*(c.cells for c in columns), strict=True):
+        rows.setdefault(tuple(x for x, c in zip(cells, columns, strict=True) if c is not letters), []).append(
+            cells[columns.index(letters)]
+        )
+    others = [c for c in columns if c is not letters]
+    merged = {id(c): tuple(key[i] for key in rows) for i, c in enumerate(others)}
+    merged[id(letters)] = tuple(_span(found) for found in rows.values())
+    return [evolve(c, cells=merged[id(c)]) for c in columns]
+
+
+def _span(letters: list[str]) -> str:
+    """`A`, `A B`, or `A-E` for three and more that follow each other."""
+    follow = len(letters) > 2 and all(len(a) == 1 and ord(b) == ord(a) + 1 for a, b in pairwise(letters))
+    return f"{letters[0]}-{letters[-1]}" if follow else " ".join(letters)
 
 
 def _legend(groups: Sequence[Group]) -> list[Column]:
@@ -123,7 +146,7 @@ def _losses(comparison: Comparison) -> list[Column]:
     return [
         _names("phase", [row.phase for row in rows]),
         Column("", tuple(row.group for row in rows)),
-        Column("epochs", tuple(f"{row.epochs_done} of {row.epochs}" for row in rows)),
+        Column("epochs", tuple("reused" if row.reused else f"{row.epochs_done} of {row.epochs}" for row in rows)),
         Column("loss", tuple(_figure(row.loss, "loss") for row in rows)),
         Column("own key %", tuple(_figure(row.own_key_accuracy, "accuracy") for row in rows), 1),
         Column("clips/s", tuple(_figure(row.clips_per_s, "speed", digits=0) for row in rows), 2),

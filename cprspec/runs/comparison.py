@@ -60,12 +60,16 @@ class ResultRow:
 
 @frozen(kw_only=True)
 class LossRow:
-    """The last epoch of one phase: loss, own-key accuracy, clips per second; epochs done by the least advanced run."""
+    """The last epoch of one phase: loss, own-key accuracy, clips per second; epochs done by the least advanced run.
+
+    `reused`: every run took the phase from another, where its epochs stand.
+    """
 
     group: str
     phase: str
     epochs_done: int
     epochs: int
+    reused: bool
     loss: Figure | None
     own_key_accuracy: Figure | None
     clips_per_s: Figure | None
