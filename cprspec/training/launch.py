@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -61,7 +62,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
     try:
         if nodes.nproc * nodes.nnodes == 1:
             return work(request)
-        return _launch_elastic(evolve(request, child=True), nodes, resolved.launch.timeout_s)
+        return _launch_elastic(evolve(request, child=True), nodes)
     except Stopped:
         print(f"stopped; go on with: cprspec run {request.run_dir or ''}".rstrip(), file=sys.stderr)
         raise
@@ -71,13 +72,14 @@ def _under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def _launch_elastic(request: Request, nodes: Nodes, timeout_s: float) -> Path:
+def _launch_elastic(request: Request, nodes: Nodes) -> Path:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if nodes.nnodes > 1 and not nodes.rdzv_endpoint:
         raise CprspecError(Problem("several machines need --rdzv-endpoint HOST:PORT, the same on each"))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # how it ends a run is told below
     config = LaunchConfig(
         min_nodes=nodes.nnodes,
         max_nodes=nodes.nnodes,
