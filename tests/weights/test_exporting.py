@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_video
+from made_run import write_video
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
