@@ -27,6 +27,7 @@ from cprspec.models.heads import Encoder
 from cprspec.runs.files import atomic_write_bytes
 from cprspec.spec.plugins import load_plugin
 from cprspec.spec.schema import WeightsFile
+from cprspec.spec.words import listed, quoted
 from cprspec.training.environment import file_digest
 from cprspec.video.clips import TestClips
 from cprspec.video.normalise import Normalise
@@ -35,6 +36,8 @@ from cprspec.weights.card import WEIGHTS, ModelCard, read_card
 
 AT_ONCE = 16
 """Videos between two reports of progress."""
+
+DEVICES = ("auto", "cpu", "cuda")
 
 VIEW = "view"
 """What the one view of an export is called inside."""
@@ -105,6 +108,9 @@ class LoadedEncoder:
 
 def load_encoder(export: Path, device: str = "auto", plugins: Sequence[Path] = ()) -> LoadedEncoder:
     """The encoder that `cprspec export` wrote into the folder `export`. CprspecError where card and weights disagree."""
+    if device not in DEVICES or (device == "cuda" and not torch.cuda.is_available()):
+        why = "no CUDA device is there" if device in DEVICES else f"choose from {listed(DEVICES)}"
+        raise CprspecError(Problem(f"cannot compute on {quoted(device)}", hint=why))
     more = tuple(component for plugin in plugins for component in load_plugin(plugin))
     card = read_card(export, more)
     file = export / WEIGHTS

@@ -110,7 +110,7 @@ def _run_child(file: Path, container: str, budget: int, folder: str, time_s: flo
 def _in_words(line: str) -> str:
     if "can't allocate memory" in line or line.startswith("MemoryError"):
         return "it needs more memory than a file of its size may"
-    return f"it could not be read ({clean(line, MAX_ECHO)})"
+    return clean(line, MAX_ECHO)
 
 
 def _hint(line: str) -> str | None:

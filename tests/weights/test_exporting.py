@@ -26,8 +26,10 @@ from cprspec.spec.registry import builtin_registry
 from cprspec.video.clips import TestClips as Clips
 from cprspec.video.normalise import Normalise
 from cprspec.video.store import Store
+from cprspec.weights import unpickle
 from cprspec.weights.export import export_run
-from cprspec.weights.importing import import_weights
+from cprspec.weights.importing import map_weights
+from cprspec.weights.reading import Opened, recognise
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,9 @@ def test_round_trip_to_the_bit(made, exports, name):
 
 def test_import_of_an_export_changes_nothing(made, exports):
     export = exports["cycle"]
-    imported = import_weights(export.folder / "weights.safetensors")
+    file = export.folder / "weights.safetensors"
+    container = recognise(file, file.stat().st_size)
+    imported = map_weights(Opened(file, container, "", unpickle.load(file, container), ()))
     assert (imported.layout.name, imported.container, imported.ignored) == ("cprspec", "safetensors", ())
     assert imported.tensors.keys() == made.weights["cycle"].keys()
     assert all(torch.equal(imported.tensors[k], v) for k, v in made.weights["cycle"].items())
@@ -161,6 +165,14 @@ def test_wrong_cards(exports, tmp_path, old, new, message):
     with pytest.raises(CprspecError) as caught:
         cprspec.load_encoder(folder, device="cpu")
     assert message in str(caught.value)
+
+
+def test_wrong_device(exports):
+    with pytest.raises(CprspecError, match="cannot compute on 'gpu'; choose from 'auto', 'cpu', 'cuda'"):
+        cprspec.load_encoder(exports["cycle"].folder, device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(CprspecError, match="no CUDA device is there"):
+            cprspec.load_encoder(exports["cycle"].folder, device="cuda")
 
 
 def test_files_folders_and_bad_videos(exports, made, tmp_path):
