@@ -12,12 +12,14 @@ from torch.testing import assert_close
 from typer.testing import CliRunner
 
 from cprspec.cli import app
+from cprspec.components.backbones import C3D, COMPONENTS, R2D3D50, ResNet3D, Torchvision
 from cprspec.errors import CprspecError
 from cprspec.models.encoders import fill, read_weights
 from cprspec.models.heads import Encoder
 from cprspec.models.s3d import S3D
 from cprspec.models.tiny import Tiny
 from cprspec.spec.schema import WeightsFile
+from cprspec.weights.families import FAMILIES
 from cprspec.weights.importing import import_weights, map_weights
 from cprspec.weights.layouts import Ignored, layout_of
 from cprspec.weights.reading import Opened
@@ -148,6 +150,35 @@ def test_own_layout_and_bare_backbone():
     assert same(map_weights(opened(dict(tiny.state_dict()))).tensors, tiny.state_dict())
     bare = map_weights(opened(dict(tiny[0].state_dict())), allow_missing=["2.", "4."])
     assert same({k.removeprefix("0."): v for k, v in bare.tensors.items()}, tiny[0].state_dict())
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        ResNet3D(width=0.0625),
+        ResNet3D(width=0.0625, blocks=2),
+        ResNet3D(width=0.125, factored=True),
+        C3D(width=0.0625),
+        R2D3D50(width=0.0625),
+        Torchvision(network="r3d_18"),
+        Torchvision(network="mc3_18"),
+        Torchvision(network="r2plus1d_18"),
+    ],
+    ids=str,
+)
+def test_every_backbone_is_told_from_its_tensors(backbone):
+    network = backbone.build()
+    # as IIC and torchvision save it: the network's own names, and a classifier
+    state = {**network.state_dict(), "fc.weight": torch.zeros(4, 8), "fc.bias": torch.zeros(4)}
+    imported = map_weights(opened(state), allow_missing=["2.", "4."])
+    assert imported.backbone == backbone
+    assert same({k.removeprefix("0."): v for k, v in imported.tensors.items()}, network.state_dict())
+    assert [name for name, _ in imported.ignored] == ["fc.bias", "fc.weight"]
+
+
+def test_every_component_has_a_family():
+    built = {type(family.build({})) for family in FAMILIES}
+    assert built == set(COMPONENTS)
 
 
 def test_torchvision_computes_the_same():
