@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from cprspec import __version__
+from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ app = typer.Typer(
 
 data_app = typer.Typer(help="Data sets: what they expect, and what of them is there.", no_args_is_help=True)
 app.add_typer(data_app, name="data", rich_help_panel=None)
+app.add_typer(weights_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:
@@ -54,12 +57,6 @@ def _complete_dataset(incomplete: str) -> list[str]:
     return [name for name in builtin_registry().names("dataset") if name.startswith(incomplete)]
 
 
-def complete_run(incomplete: str) -> list[str]:
-    """Shell completion of a run under ./runs, as experiment/run; a listing of two folders, nothing is opened."""
-    found = sorted(Path("runs").glob("*/*/"))
-    return [name for name in (p.as_posix() for p in found) if name.startswith(incomplete)]
-
-
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
 Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Experiment files.", show_default=False)]
 Set = Annotated[
@@ -69,13 +66,6 @@ Set = Annotated[
 Root = Annotated[
     list[str] | None, typer.Option("--root", metavar="NAME=DIR", help="Where the videos of a data set lie.")
 ]
-Registries = Annotated[
-    list[Path] | None, typer.Option("--registry", metavar="DIR", help="Another folder of cards: KIND/NAME.toml.")
-]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file with more components; it is run.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[bool, typer.Option("--data", help="Look at the videos, too.")]
 
 
@@ -128,7 +118,7 @@ def check(
             if not wrong:
                 print(check_line(spec, resolved, facts))
     if json:
-        _print_json(records)
+        print_json(records)
     raise typer.Exit(2 if failed else 0)
 
 
@@ -156,7 +146,7 @@ def show(
     from cprspec.training.estimate import plan_record
 
     if json:
-        _print_json({"experiment": to_table(resolved), "plan": plan_record(resolved, facts)})
+        print_json({"experiment": to_table(resolved), "plan": plan_record(resolved, facts)})
         return
     print(to_toml(resolved), end="", flush=True)
     print_plan(plan_record(resolved, facts))
@@ -228,10 +218,10 @@ def components(
         if registry.find(kind, name) is None:
             raise CprspecError(Problem(f"no {kind} is called {quoted(name)}", None, registry.suggest(kind, name)))
         card = registry.describe(kind, name)
-        _print_json(card) if json else print_card(card)
+        print_json(card) if json else print_card(card)
         return
     cards = [registry.describe(k, n) for k in ([kind] if kind else KIND_NAMES) for n in registry.names(k)]
-    _print_json(cards) if json else print_cards(cards)
+    print_json(cards) if json else print_cards(cards)
 
 
 @data_app.callback()
@@ -256,7 +246,7 @@ def describe_data(
 
     record, problems = describe(_registry(registries, plugins), name, root)
     if json:
-        _print_json(record)
+        print_json(record)
     else:
         print("\n".join(lines(record)))
         print_problems(problems)
@@ -285,7 +275,7 @@ def compare(
     found = dict.fromkeys(RunDir.find(run, folder) for run in runs)
     comparison = put_side_by_side([summarise(run) for run in found])
     if json:
-        _print_json(comparison.to_json())
+        print_json(comparison.to_json())
         return
     from rich.console import Console
 
@@ -319,12 +309,6 @@ def _read_data(resolved: Resolved) -> tuple[list[dict[str, Any]], list[Problem]]
 def _only_a_parent(spec: Path, specs: list[Path]) -> bool:
     """Whether `spec` is a file for others to extend, caught by a pattern: `_x.toml` among several."""
     return spec.name.startswith("_") and len(specs) > 1
-
-
-def _print_json(value: object) -> None:
-    import json
-
-    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 def main() -> NoReturn:

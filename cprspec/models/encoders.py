@@ -10,6 +10,7 @@ from safetensors.torch import load as from_bytes
 from cprspec.components.frameworks import MoCo as MoCoOptions
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.models.heads import Encoder
+from cprspec.spec.kinds import Backbone
 from cprspec.spec.schema import Phase, WeightsFile
 
 Weights = Mapping[str, torch.Tensor]
@@ -26,10 +27,14 @@ def moco_options(phase: Phase) -> MoCoOptions:
 
 def build_encoder(phase: Phase) -> Encoder:
     """An untrained encoder of `phase`, the same for the same seed, without touching global random state."""
-    options = moco_options(phase)
+    return new_encoder(phase.backbone, moco_options(phase).embedding, phase.seed)
+
+
+def new_encoder(backbone: Backbone, embedding: int, seed: int) -> Encoder:
+    """An untrained encoder over `backbone` with a head of `embedding` numbers, as `build_encoder` makes it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(phase.seed)
-        return Encoder(phase.backbone.build(), phase.backbone.feature_size, options.embedding)
+        torch.manual_seed(seed)
+        return Encoder(backbone.build(), backbone.feature_size, embedding)
 
 
 def fill(encoder: Encoder, weights: Weights, what: str, source: str | WeightsFile | None) -> None:

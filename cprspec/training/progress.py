@@ -201,8 +201,8 @@ def _number(value: float | None, *, percent: bool = False) -> str:
 
 
 @contextmanager
-def filling(stream: TextIO | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A display of preparing videos: call what it gives with (videos done, videos to prepare)."""
+def filling(stream: TextIO | None = None, words: str = "preparing videos") -> Iterator[Callable[[int, int], None]]:
+    """A display of a long job, by default of preparing videos: call what it gives with (things done, things to do)."""
     out = stream or sys.stderr
     console = Console(file=out, highlight=False, soft_wrap=not out.isatty())
     began, last = time.monotonic(), time.monotonic()
@@ -214,7 +214,7 @@ def filling(stream: TextIO | None = None) -> Iterator[Callable[[int, int], None]
             return
         last = now
         left = (now - began) / done * (total - done)
-        text = f"preparing videos {done}/{total}, {left:.0f} s left"
+        text = f"{words} {done}/{total}, {left:.0f} s left"
         console.print(Text(text), end="\r" if console.is_terminal and done < total else "\n")
 
     yield show

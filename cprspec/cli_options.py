@@ -1,0 +1,30 @@
+"""Options that commands in several modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Shell completion of a run under ./runs, as experiment/run; a listing of two folders, nothing is opened."""
+    found = sorted(Path("runs").glob("*/*/"))
+    return [name for name in (p.as_posix() for p in found) if name.startswith(incomplete)]
+
+
+Registries = Annotated[
+    list[Path] | None, typer.Option("--registry", metavar="DIR", help="Another folder of cards: KIND/NAME.toml.")
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file with more components; it is run.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_json(value: object) -> None:
+    """What a command gives with --json."""
+    import json
+
+    print(json.dumps(value, indent=2, allow_nan=False))

@@ -1,0 +1,97 @@
+"""The commands for weights: import of published checkpoints, export of a run's encoder, embeddings by an exported one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.errors import clean, print_problems
+
+weights_app = typer.Typer()
+
+
+@weights_app.command("import")
+def import_weights(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Where our tensors go.", show_default=False)],
+    part: Annotated[
+        str | None, typer.Option(help="Which network of a CoCLR or CPR checkpoint: encoder_q, encoder_k, sampler.")
+    ] = None,
+    allow_missing: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Beginning of our names that may stay unfilled: 2. and 4. are the head."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Turn a checkpoint of others into safetensors that a phase can start from, saying what became of each tensor."""
+    from cprspec.weights.importing import import_weights as read
+
+    imported = read(file, part, allow_missing or ())
+    imported.save(out)
+    if json:
+        print_json(imported.record())
+        return
+    print("\n".join(imported.lines()), flush=True)
+    print("\n".join([*imported.summary(), f"wrote {clean(str(out))}"]), file=sys.stderr)
+
+
+@weights_app.command()
+def export(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A path, an experiment's name (the latest run), or an unambiguous beginning.",
+            autocompletion=complete_run,
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The new folder.", show_default=False)],
+    phase: Annotated[str | None, typer.Option(help="Whose encoder (default: the last phase's).")] = None,
+    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    json: Json = False,
+    registries: Registries = None,
+    plugins: Plugins = None,
+) -> None:
+    """Write a phase's encoder as a folder that stands alone: safetensors and a model card."""
+    from cprspec.runs.layout import RunDir
+    from cprspec.spec.registry import builtin_registry
+
+    found = RunDir.find(run, folder)
+    registry = builtin_registry(registries or (), plugins or ())
+    # Only now torch: a wrong name is said at once.
+    from cprspec.weights.export import export_run
+
+    exported = export_run(found, phase, out, registry)
+    print_problems(exported.warnings)
+    print_json(exported.table) if json else print(clean(str(exported.folder)))
+
+
+@weights_app.command()
+def embed(
+    export: Annotated[
+        Path, typer.Argument(metavar="EXPORT", help="A folder that `cprspec export` wrote.", show_default=False)
+    ],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Videos, and folders of videos.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The safetensors file; a .csv goes beside it.")
+    ],
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    plugins: Plugins = None,
+) -> None:
+    """Features of videos by an exported encoder, as safetensors [V,F], and a CSV of the paths."""
+    from cprspec.training.progress import filling
+    from cprspec.weights.embed import load_encoder
+
+    encoder = load_encoder(export, device, plugins or ())
+    with filling(words="decoding and encoding, step") as progress:
+        embeddings = encoder.embed(paths, progress=progress)
+    print_problems(embeddings.warnings)
+    for written in embeddings.save(out):
+        print(clean(str(written)))
