@@ -16,7 +16,7 @@ from cprspec.training.loop import Stopped
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.request import Request
-from cprspec.training.worker import work
+from cprspec.training.worker import check_ranks, work
 from cprspec.video.store import Store
 
 
@@ -52,6 +52,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
     if _under_torchrun():
         return work(request)
     resolved = request.resolve()
+    check_ranks(resolved, nodes.nproc * nodes.nnodes)
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
     indices, store = read_data(resolved), Store()
     with filling() as progress:
@@ -79,7 +80,7 @@ def _launch_elastic(request: Request, nodes: Nodes) -> Path:
 
     if nodes.nnodes > 1 and not nodes.rdzv_endpoint:
         raise CprspecError(Problem("several machines need --rdzv-endpoint HOST:PORT, the same on each"))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # how it ends a run is told below
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # how it ends a run is told below
     config = LaunchConfig(
         min_nodes=nodes.nnodes,
         max_nodes=nodes.nnodes,

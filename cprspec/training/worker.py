@@ -43,7 +43,7 @@ def work(request: Request) -> Path:
     stop.install()
     launch = resolved.launch
     with joined_ranks(launch.device, launch.timeout_s) as ranks:
-        check_ranks(resolved, ranks)
+        check_ranks(resolved, ranks.world)
         indices, store = read_data(resolved), Store()
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
@@ -102,15 +102,15 @@ def write_facts(run: RunDir, request: Request, resolved: Resolved, ranks: Ranks,
     atomic_write_text(run.resolved, to_toml(resolved))
 
 
-def check_ranks(resolved: Resolved, ranks: Ranks) -> None:
-    """Whether the global batch divides over the ranks. CprspecError with every phase where it does not."""
+def check_ranks(resolved: Resolved, world: int) -> None:
+    """Whether the global batch divides over `world` ranks. CprspecError with every phase where it does not."""
     problems = [
         Problem(
-            f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {ranks.world} ranks",
+            f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {world} ranks",
             hint="choose --nproc so that it does",
         )
         for p in resolved.phases
-        if p.batch_size % (p.accumulate * ranks.world)
+        if p.batch_size % (p.accumulate * world)
     ]
     if problems:
         raise CprspecError(problems)
