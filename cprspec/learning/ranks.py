@@ -6,6 +6,7 @@ LOCAL_RANK and WORLD_SIZE; they speak gloo on CPU and NCCL on CUDA.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,3 +112,18 @@ def share_threads(threads: int, workers: int, local_world: int) -> int:
     chosen = threads or max(1, cores // local_world - workers)
     torch.set_num_threads(chosen)
     return chosen
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large blocks that are freed, instead of returning each to the system (Linux; elsewhere nothing).
+
+    A training step on the CPU frees and asks for the same hundreds of megabytes again and again; otherwise each time the
+    kernel has to find and clear the pages anew. Changes no result.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    mallopt(m_mmap_threshold, 1 << 29)
+    mallopt(m_trim_threshold, 1 << 30)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cprspec import __version__
 from cprspec.errors import CprspecError, Problem
-from cprspec.learning.ranks import Ranks, joined_ranks, share_threads, wait_for_first
+from cprspec.learning.ranks import Ranks, joined_ranks, keep_freed_memory, share_threads, wait_for_first
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json, atomic_write_text
 from cprspec.runs.layout import RunDir
@@ -48,6 +48,8 @@ def work(request: Request) -> Path:
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
         wait_for_first(ranks)
+        if ranks.device.type == "cpu":
+            keep_freed_memory()
         threads = share_threads(launch.threads, launch.workers, ranks.local_world)
         own = (request.run_dir or RunDir.create(request.runs, resolved.name).path) if ranks.first else None
         run = RunDir(Path(ranks.text_from_first(str(own) if own else None)))
