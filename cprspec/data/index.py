@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,12 @@ class Index:
         """The ids of the videos in `split`, ascending."""
         return np.array([i for i, video in enumerate(self.videos) if video.split == split], np.int64)
 
-    @property
+    @cached_property
     def labels(self) -> Ints:
         """The class of each video `[V]`, -1 where it has none."""
         return np.array([-1 if v.label is None else v.label for v in self.videos], np.int64)
 
-    @property
+    @cached_property
     def source_ids(self) -> Ints:
         """The source of each video `[V]`."""
         return np.array([v.source for v in self.videos], np.int64)

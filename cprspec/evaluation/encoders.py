@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from attrs import frozen
@@ -22,13 +22,17 @@ Features = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 @frozen(kw_only=True)
 class Trained:
-    """What evaluation needs of a run: the experiment, its data, and each phase's encoder weights."""
+    """What evaluation needs of a run: the experiment, its data, and each phase's encoder weights.
+
+    `pause` is called between videos, and may raise to end the evaluation.
+    """
 
     resolved: Resolved
     indices: Mapping[str, Index]
     store: Store
     weights: Mapping[str, Weights]
     ranks: Ranks
+    pause: Callable[[], None]
 
 
 def default_encoders(resolved: Resolved) -> tuple[str, ...]:
@@ -70,7 +74,7 @@ def features_of(
             jitter=published,
             one_window=published and split == "train",
         )
-        video_V, some = encode_videos(group, clips, resolved.launch.workers, trained.ranks)
+        video_V, some = encode_videos(group, clips, resolved.launch.workers, trained.ranks, trained.pause)
         features |= some
     return video_V, features
 

@@ -6,7 +6,7 @@ videos; nothing is dropped or padded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from attrs import frozen
@@ -14,9 +14,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
 from cprspec.learning.exchange import gather_cat
-from cprspec.learning.ranks import Ranks
+from cprspec.learning.ranks import Ranks, wait_for_all
 from cprspec.models.heads import Encoder
-from cprspec.video.clips import Item, TestClips
+from cprspec.video.clips import Item, TestClips, one_thread
 from cprspec.video.normalise import Normalise
 
 WINDOWS_AT_ONCE = 32
@@ -34,7 +34,11 @@ class FrozenEncoder:
 
 @torch.inference_mode()
 def encode_videos(
-    encoders: Mapping[str, FrozenEncoder], clips: TestClips, workers: int, ranks: Ranks
+    encoders: Mapping[str, FrozenEncoder],
+    clips: TestClips,
+    workers: int,
+    ranks: Ranks,
+    pause: Callable[[], None] | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Video ids `[V]`, ascending, and for each encoder features `[V,F]`, float32 on the CPU, on every rank."""
     for encoder in encoders.values():
@@ -47,13 +51,17 @@ def encode_videos(
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=one_thread if workers else None,
     )
     ids: list[int] = []
     rows = {name: [torch.empty(0, e.network.feature_size)] for name, e in encoders.items()}
     for videos in _together(loader):
+        if pause is not None:
+            pause()
         ids += [int(item["video"]) for item in videos]
         for name, encoder in encoders.items():
             rows[name].append(_video_features(encoder, [item[encoder.view] for item in videos], ranks.device))
+    wait_for_all(ranks)  # hours may pass, and ranks are not in step
     video_V = _gather_uneven(torch.tensor(ids, dtype=torch.int64), ranks)
     order = video_V.argsort()
     return video_V[order], {name: _gather_uneven(torch.cat(r), ranks)[order] for name, r in rows.items()}

@@ -48,14 +48,18 @@ def retrieve(options: Retrieval, trained: Trained) -> dict[str, Any]:
         published = options.protocol == "coclr"
         gallery, train = features_of(singles, trained, dataset, "train", published=published)
         queries, test = features_of(singles, trained, dataset, "test", published=published)
+        # Videos without a label are neither queries nor answers.
         label_V = torch.from_numpy(index.labels)
+        asked, known = label_V[queries] >= 0, label_V[gallery] >= 0
         for encoder in wanted:
-            scores = [similarity(test[part], train[part]) for part in parts_of(encoder, trained.resolved)]
-            judged = (torch.stack(scores).sum(0), label_V[queries], label_V[gallery])
+            scores = [
+                similarity(test[part], train[part])[asked][:, known] for part in parts_of(encoder, trained.resolved)
+            ]
+            judged = (torch.stack(scores).sum(0), label_V[queries[asked]], label_V[gallery[known]])
             measures = {f"R@{k}": value for k, value in recall_at(*judged, options.k).items()}
             measures["mAP"] = mean_average_precision(*judged)
             base = {
-                "n": len(queries), "dataset": dataset, "split": "test", "encoder": encoder,
+                "n": int(asked.sum()), "dataset": dataset, "split": "test", "encoder": encoder,
                 "protocol": f"retrieval-{options.protocol}", "unit": "video", "seed": trained.resolved.seed,
             }  # fmt: skip
             records += [{"metric": metric, "value": value, **base} for metric, value in measures.items()]

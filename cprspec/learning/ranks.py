@@ -97,8 +97,8 @@ def joined_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def wait_for_first(ranks: Ranks, longest_h: float = 48.0) -> None:
-    """Wait until rank 0 comes here too, longer than the process group's time limit: it may be preparing data."""
+def wait_for_all(ranks: Ranks, longest_h: float = 48.0) -> None:
+    """Wait until every rank comes here, longer than the process group's time limit: one may be preparing data."""
     if ranks.world == 1:
         return
     patient = dist.new_group(backend="gloo", timeout=timedelta(hours=longest_h))

@@ -85,7 +85,7 @@ def load(folder: Path) -> Checkpoint:
 def newest(checkpoints: Path) -> tuple[Checkpoint | None, list[Problem]]:
     """The newest checkpoint that verifies, and a warning for each newer one that does not."""
     bad: list[Problem] = []
-    for folder in sorted(checkpoints.glob("step-*"), reverse=True):
+    for folder in reversed(in_order(checkpoints)):
         try:
             return load(folder), bad
         except CprspecError as error:
@@ -95,10 +95,16 @@ def newest(checkpoints: Path) -> tuple[Checkpoint | None, list[Problem]]:
 
 def keep_last(checkpoints: Path, count: int) -> None:
     """Remove all but the newest `count` checkpoints, and what a killed writer left half done."""
-    for folder in sorted(checkpoints.glob("step-*"))[:-count]:
+    for folder in in_order(checkpoints)[:-count]:
         shutil.rmtree(folder)
     for folder in checkpoints.glob(".step-*"):
         shutil.rmtree(folder)
+
+
+def in_order(checkpoints: Path) -> list[Path]:
+    """The checkpoints by their step, as a number: `step-1000000` comes after `step-999999`."""
+    found = [folder for folder in checkpoints.glob("step-*") if folder.name.removeprefix("step-").isdecimal()]
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
 def weights_digest(folder: Path) -> str:

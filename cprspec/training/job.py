@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from attrs import define, frozen
 
 from cprspec.data.index import Index
@@ -28,7 +29,10 @@ class Tally:
 
 @frozen(kw_only=True)
 class Job:
-    """All that training one phase needs; the same on every rank."""
+    """All that training one phase needs; the same on every rank.
+
+    `label_V` and `source_V` are each video's, on the device; labels are for the ledger and the label-mining references.
+    """
 
     phase: Phase
     views: dict[str, View]
@@ -38,6 +42,10 @@ class Job:
     launch: Launch
     ranks: Ranks
     folder: Path
+    fingerprint: str
+    label_V: torch.Tensor
+    source_V: torch.Tensor
+    steps_per_epoch: int
     report: Reporter
     stop: StopRequest
     stop_file: Path
@@ -46,11 +54,6 @@ class Job:
     def checkpoints(self) -> Path:
         """Where this phase's checkpoints lie in the run directory."""
         return self.folder / "checkpoints"
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch; the last partial batch is dropped."""
-        return len(self.index.ids("train")) // self.phase.batch_size
 
     def global_step(self, tally: Tally) -> int:
         """Optimiser steps of the phase that are done at `tally`."""

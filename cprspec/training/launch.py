@@ -12,10 +12,10 @@ from attrs import evolve, frozen
 
 from cprspec.errors import CprspecError, Problem, print_problems
 from cprspec.runs.layout import RunDir
-from cprspec.training.loop import Stopped
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.request import Request
+from cprspec.training.signals import Stopped
 from cprspec.training.worker import check_ranks, work
 from cprspec.video.store import Store
 
@@ -65,8 +65,18 @@ def launch(request: Request, nodes: Nodes) -> Path:
             return work(request)
         return _launch_elastic(evolve(request, child=True), nodes)
     except Stopped:
-        print(f"stopped; go on with: cprspec run {request.run_dir or ''}".rstrip(), file=sys.stderr)
+        print(f"stopped; go on with: {_resume_command(request, nodes)}", file=sys.stderr)
         raise
+
+
+def _resume_command(request: Request, nodes: Nodes) -> str:
+    parts = ["cprspec run", str(request.run_dir or "RUN")]
+    parts += [f"--nproc {nodes.nproc}"] if nodes.nproc > 1 else []
+    if nodes.nnodes > 1:
+        parts.append(f"--nnodes {nodes.nnodes} --node-rank {nodes.node_rank} --rdzv-endpoint {nodes.rdzv_endpoint}")
+    parts += [f"--registry {folder}" for folder in request.registries]
+    parts += [f"--plugin {file}" for file in request.plugins]
+    return " ".join(parts)
 
 
 def _under_torchrun() -> bool:
@@ -81,6 +91,8 @@ def _launch_elastic(request: Request, nodes: Nodes) -> Path:
     if nodes.nnodes > 1 and not nodes.rdzv_endpoint:
         raise CprspecError(Problem("several machines need --rdzv-endpoint HOST:PORT, the same on each"))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # how it ends a run is told below
+    # A rank may need longer than elastic's 30 s for its step and its checkpoint.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
     config = LaunchConfig(
         min_nodes=nodes.nnodes,
         max_nodes=nodes.nnodes,
@@ -117,7 +129,9 @@ def child_main(request: Request) -> str:
     try:
         return str(work(request))
     except Stopped as stopped:
-        raise SystemExit(128 + stopped.number) from stopped
+        code = 128 + stopped.number
     except CprspecError as error:
         print_problems(error.problems)
-        raise SystemExit(error.exit_code) from error
+        code = error.exit_code
+    # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
+    raise SystemExit(code)

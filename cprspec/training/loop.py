@@ -28,6 +28,7 @@ from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
 from cprspec.training.report import rss_gib
+from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
 from cprspec.video.clips import PhaseOrder, train_loader
 from cprspec.video.sampling import generator
@@ -36,14 +37,6 @@ PERMUTATION, COIN, PICKS = 101, 102, 103
 """Streams of random numbers beside those of sampling and augmentation."""
 
 Batch = dict[str, torch.Tensor]
-
-
-class Stopped(Exception):  # noqa: N818  # it is an end, not an error
-    """Training ended early because it was asked to; the checkpoint is written."""
-
-    def __init__(self, number: int, step: int | None) -> None:
-        self.number = number
-        self.step = step
 
 
 def train_phase(job: Job, model: MoCo) -> Path:
@@ -74,7 +67,7 @@ def train_phase(job: Job, model: MoCo) -> Path:
             finish_epoch(job, ledger, tally)
             tally = Tally(epoch=tally.epoch + 1)
         overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
-        stop = asked_to_stop(job)
+        stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
         if epoch_over or overdue or stop:
             last = save(job, model, optimizer, ledger, tally)
             saved = time.monotonic()
@@ -125,8 +118,7 @@ def train_step(
         outcomes.append(step)
         videos.append(video_N)
     record(job, model, ledger, outcomes, videos)
-    source_ids = torch.from_numpy(job.index.source_ids).to(device)
-    model.enqueue(outcomes, torch.cat(videos), source_ids[torch.cat(videos)])
+    model.enqueue(outcomes, torch.cat(videos), job.source_V[torch.cat(videos)])
     numbers = [
         torch.stack([o.loss.detach() for o in outcomes]).mean(),
         torch.stack([own_key_accuracy(o) for o in outcomes]).mean(),
@@ -164,11 +156,10 @@ def forward(
     phase, device = job.phase, job.ranks.device
     clips = batch[phase.views[0]].to(device, non_blocking=True)
     mining = batch[job.mining_view][:, 1].to(device, non_blocking=True) if job.mining_view else None
-    labels = torch.from_numpy(job.index.labels).to(device)
     allowed_NK = None
     if phase.miner is not None and phase.miner.by_labels:
         bank_K = model.bank.video_K
-        allowed_NK = (labels[video_N][:, None] == labels[bank_K.clamp(min=0)][None]) & (bank_K >= 0)
+        allowed_NK = (job.label_V[video_N][:, None] == job.label_V[bank_K.clamp(min=0)]) & (bank_K >= 0)
     order = generator(phase.seed, PERMUTATION, *at).permutation(len(video_N) * job.ranks.world)
     picks = torch.Generator(device=device).manual_seed(
         int(generator(phase.seed, PICKS, *at, job.ranks.rank).integers(2**62))
@@ -178,7 +169,7 @@ def forward(
         clips[:, 1],
         mining,
         video_N,
-        torch.from_numpy(job.index.source_ids).to(device)[video_N],
+        job.source_V[video_N],
         permutation_M=torch.from_numpy(order).to(device),
         drop_own=drop_own,
         allowed_NK=allowed_NK,
@@ -191,14 +182,13 @@ def forward(
 def record(job: Job, model: MoCo, ledger: Ledger, outcomes: list[MicroStep], videos: list[torch.Tensor]) -> None:
     """Enter into the ledger what was mined, of all ranks; before the enqueue, while rows still mean these videos."""
     bank_K = model.bank.video_K
-    labels = torch.from_numpy(job.index.labels).to(job.ranks.device)
     for step, video_N in zip(outcomes, videos, strict=True):
         if step.mined is None:
             continue
         rows = step.mined.rows_NP
         selected_NP = torch.where(rows >= 0, bank_K[rows.clamp(min=0)], -1)
-        bank_label_K = torch.where(bank_K >= 0, labels[bank_K.clamp(min=0)], -1)
-        counts = stage_counts(step.mined.survivors, labels[video_N], bank_label_K, step.eligible_NK)
+        bank_label_K = torch.where(bank_K >= 0, job.label_V[bank_K.clamp(min=0)], -1)
+        counts = stage_counts(step.mined.survivors, job.label_V[video_N], bank_label_K, step.eligible_NK)
         counts = gather_cat(counts[None]).sum(0)
         ledger.add(gather_cat(video_N).cpu().numpy(), gather_cat(selected_NP).cpu().numpy(), counts.cpu().numpy())
 
@@ -228,13 +218,6 @@ def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tenso
     message = f"{where}: loss or gradient is not finite (loss {loss}); weights were not updated"
     hint = f"lower the learning rate or set precision = 'float32'; clips of the batch: {', '.join(names[:8])} ..."
     raise CprspecError(Problem(message, hint=hint), exit_code=1)
-
-
-def asked_to_stop(job: Job) -> int:
-    """The signal that any rank was asked to stop by, or 0; all ranks agree."""
-    if job.ranks.first:
-        job.stop.look_for(job.stop_file)
-    return job.ranks.largest(job.stop.number)
 
 
 def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:

@@ -34,11 +34,21 @@ def fill_store(
     workers: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Decode every video and compute its flow, once; what the store has already costs a look."""
+    """Decode every video and compute its flow, once; what the store has already costs a look.
+
+    CprspecError with each bad video, or when the store may not grow large enough to hold them all.
+    """
     paths: list[Path] = [video.path for index in indices.values() for video in index.videos]
     views = list(used_views(resolved).values())
     for side in sorted({phase.clip.stored_side for phase in resolved.phases}):
         store.fill(paths, views, side, workers, progress)
+        lost = sum(not all(store.holds(path, view, side) for view in views) for path in paths)
+        if lost:
+            message = (
+                f"the store is too small: {lost} of {len(paths)} videos did not fit, and would be decoded every epoch"
+            )
+            hint = "let it grow with CPRSPEC_CACHE_GIB, or store smaller pictures with clip.short_side"
+            raise CprspecError(Problem(message, hint=hint), exit_code=1)
 
 
 def short_videos(resolved: Resolved, indices: dict[str, Index], store: Store) -> list[Problem]:

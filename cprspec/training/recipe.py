@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import torch
 from attrs import field, frozen
 from safetensors.torch import save as to_bytes
 
 from cprspec.data.index import Index
 from cprspec.evaluation.encoders import Trained
 from cprspec.evaluation.run import evaluate
-from cprspec.learning.ranks import Ranks, wait_for_first
+from cprspec.learning.ranks import Ranks, wait_for_all
 from cprspec.models.encoders import Weights, read_weights
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_bytes, atomic_write_json
@@ -25,7 +26,7 @@ from cprspec.training.job import Job
 from cprspec.training.loop import train_phase
 from cprspec.training.report import Reporter
 from cprspec.training.reuse import FINISHED, Finished, copy_phase, find_finished, finished_phase
-from cprspec.training.signals import StopRequest
+from cprspec.training.signals import Stopped, StopRequest, asked_to_stop
 from cprspec.video.store import Store
 
 
@@ -52,6 +53,7 @@ class Recipe:
 
     def obtain(self, phase: Phase, position: int) -> None:
         """Have `phase` finished: it is already, or it is copied from another run, or it is trained now."""
+        self.stop_if_asked()
         folder = self.run.phase(phase.name)
         fingerprint = self.fingerprints[phase.name]
         finished = finished_phase(folder, fingerprint)
@@ -74,8 +76,8 @@ class Recipe:
         # Rank 0 looks and copies; the others take its word, so that no rank trains alone.
         copied = None
         if self.ranks.first:
-            found = find_finished(self.runs, fingerprint, self.run.path)
-            copied = copy_phase(found, folder, name) if found else None
+            candidates = find_finished(self.runs, fingerprint, self.run.path)
+            copied = next((c for found in candidates if (c := copy_phase(found, folder, name))), None)
             for difference in version_differences(copied.facts["versions"]) if copied else ():
                 self.report(
                     events.Warned(message=f"reused phase '{name}' was trained with other versions: {difference}")
@@ -105,7 +107,7 @@ class Recipe:
             checkpoint.keep_last(job.checkpoints, 1)
             atomic_write_json(job.folder / FINISHED, facts)
         self.report(events.PhaseFinished(phase=phase.name, seconds_s=seconds, weights_sha256=digest))
-        wait_for_first(self.ranks)
+        wait_for_all(self.ranks)
         return Finished(job.folder, facts)
 
     def _start_weights(self, start_from: str | WeightsFile | None) -> Weights | None:
@@ -117,12 +119,22 @@ class Recipe:
         """The encoder weights that a finished phase ended with."""
         return checkpoint.load(self.done[phase].checkpoint).weights
 
+    def stop_if_asked(self) -> None:
+        """Raise `Stopped` if any rank was asked to stop; every rank must come here."""
+        if number := asked_to_stop(self.stop, self.run.path / STOP_REQUESTED, self.ranks):
+            raise Stopped(number, None)
+
     def _job(self, phase: Phase, folder: Path) -> Job:
+        index, device = self.indices[phase.dataset], self.ranks.device
         return Job(
             phase=phase,
             views=self.resolved.views,
             mining_view=self.resolved.mining_view(phase),
-            index=self.indices[phase.dataset],
+            index=index,
+            fingerprint=self.fingerprints[phase.name],
+            label_V=torch.from_numpy(index.labels).to(device),
+            source_V=torch.from_numpy(index.source_ids).to(device),
+            steps_per_epoch=len(index.ids("train")) // phase.batch_size,
             store=self.store,
             launch=self.resolved.launch,
             ranks=self.ranks,
@@ -140,11 +152,14 @@ class Recipe:
             store=self.store,
             weights={phase.name: self.weights(phase.name) for phase in self.resolved.phases},
             ranks=self.ranks,
+            # One process can stop between videos; several agree between evaluations only, since they are not in step.
+            pause=self.stop_if_asked if self.ranks.world == 1 else _go_on,
         )
         for name, options in self.resolved.evaluate.items():
             path = self.run.evaluation(name)
             if path.exists():
                 continue
+            self.stop_if_asked()
             began = time.monotonic()
             result = evaluate(name, options, trained)
             if self.ranks.first:
@@ -153,3 +168,7 @@ class Recipe:
                 atomic_write_json(path, result.facts)
             seconds = time.monotonic() - began
             self.report(events.Evaluated(name=name, records=len(result.facts["records"]), seconds_s=seconds))
+
+
+def _go_on() -> None:
+    """Nothing in particular."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, Protocol
 
 from cprspec.errors import CprspecError
@@ -21,7 +23,9 @@ HEARTBEAT_S = 2.0
 
 
 class Reporter(Protocol):
-    """What training tells its news to."""
+    """What training tells its news to. `attempt`: how often the run was started before."""
+
+    attempt: int
 
     def __call__(self, event: Event) -> None:
         """Take note of `event`."""
@@ -32,6 +36,8 @@ class Reporter(Protocol):
 
 class Quiet:
     """The reporter of every rank but the first."""
+
+    attempt = 0
 
     def __call__(self, event: Event) -> None:
         """Nothing: rank 0 tells it."""
@@ -46,10 +52,12 @@ class Report:
     def __init__(self, run: RunDir, progress: Progress) -> None:
         self._run = run
         self._log = EventLog(run.events)
+        facts = read_status(run.status)
+        self.attempt = int(facts["attempt"]) + 1 if "attempt" in facts else 0
         self._progress = progress
         self._status: dict[str, Any] = {
             "schema": 1, "kind": "status", "state": "running", "why": None, "phase": None, "epoch": None, "step": None,
-            "pid": os.getpid(), "host": socket.gethostname(), "started": time.time(),
+            "attempt": self.attempt, "pid": os.getpid(), "host": socket.gethostname(), "started": time.time(),
         }  # fmt: skip
         self._writing = threading.Lock()
         self._closed = threading.Event()
@@ -87,6 +95,15 @@ class Report:
                         atomic_write_json(self._run.status, {**self._status, "heartbeat": time.time()}, durable=False)
             except CprspecError:
                 return  # the disk is full or the folder gone: the run itself will say so
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """The state that an earlier attempt left, empty where there is none that can be read."""
+    try:
+        status = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) and isinstance(status.get("attempt"), int) else {}
 
 
 def rss_gib() -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from cprspec.errors import CprspecError, Problem
+from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
 from cprspec.runs.layout import RunDir
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.resolve import resolve
@@ -49,6 +49,7 @@ def read_requests(texts: Sequence[str], common: Request) -> list[Request]:
                 request = evolve(common, spec=path)
             else:
                 run = RunDir.find(text, common.runs)
+                _only_of_the_machine(common.overrides)
                 request = evolve(
                     common, spec=run.resolved, run_dir=run.path.resolve(), runs=run.path.resolve().parent.parent
                 )
@@ -61,3 +62,14 @@ def read_requests(texts: Sequence[str], common: Request) -> list[Request]:
     if any(not p.warning for p in problems):
         raise CprspecError(problems)
     return requests
+
+
+def _only_of_the_machine(overrides: Sequence[str]) -> None:
+    """A run goes on as it began: only `launch` may change. CprspecError with each other override."""
+    others = [text for text in overrides if not text.startswith("launch.")]
+    hint = "run the experiment's file with it, as a new run"
+    problems = [
+        Problem(f"--set {clean(text, MAX_ECHO)}: cannot change a run that has begun", hint=hint) for text in others
+    ]
+    if problems:
+        raise CprspecError(problems)

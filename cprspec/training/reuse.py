@@ -5,14 +5,17 @@ The copy holds the last checkpoint and the mining tables, so that the run stands
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from cprspec.errors import CprspecError
+from cprspec.runs.files import atomic_write_json, sync_folder
 from cprspec.training import checkpoint
 
 FINISHED = "phase.json"
@@ -45,26 +48,34 @@ def finished_phase(folder: Path, fingerprint: str) -> Finished | None:
     return found
 
 
-def find_finished(runs: Path, fingerprint: str, not_in: Path) -> Finished | None:
-    """The newest finished phase with `fingerprint` in any run below `runs` but `not_in`."""
-    for facts in sorted(runs.glob(f"*/*/phases/*/{FINISHED}"), key=lambda p: p.stat().st_mtime, reverse=True):
-        inside = facts.parent.parent.parent == not_in
-        if not inside and (found := finished_phase(facts.parent, fingerprint)):
-            return found
-    return None
+def find_finished(runs: Path, fingerprint: str, not_in: Path) -> Iterator[Finished]:
+    """The finished phases with `fingerprint` in any run below `runs` but `not_in`, newest first."""
+    dated = []
+    for facts in runs.glob(f"*/*/phases/*/{FINISHED}"):
+        if facts.parent.name.startswith(".") or facts.parent.parent.parent == not_in:
+            continue  # a copy that another run is making, or this run itself
+        with contextlib.suppress(OSError):  # removed meanwhile: then it is not there to be reused
+            dated.append((facts.stat().st_mtime, facts))
+    for _, facts in sorted(dated, reverse=True):
+        if found := finished_phase(facts.parent, fingerprint):
+            yield found
 
 
-def copy_phase(found: Finished, folder: Path, name: str) -> Finished:
-    """Copy a finished phase into `folder` under its `name` there, saying where it came from."""
+def copy_phase(found: Finished, folder: Path, name: str) -> Finished | None:
+    """Copy a finished phase into `folder` under its `name` there, saying where it came from; None if it went away."""
     origin = found.folder.parent.parent
     working = folder.parent / f".{folder.name}.copy"
     shutil.rmtree(working, ignore_errors=True)
-    (working / "checkpoints").mkdir(parents=True)
-    shutil.copytree(found.checkpoint, working / "checkpoints" / found.checkpoint.name)
-    if (found.folder / "mining").is_dir():
-        shutil.copytree(found.folder / "mining", working / "mining")
+    try:
+        shutil.copytree(found.checkpoint, working / "checkpoints" / found.checkpoint.name)
+        if (found.folder / "mining").is_dir():
+            shutil.copytree(found.folder / "mining", working / "mining")
+    except (OSError, shutil.Error):
+        shutil.rmtree(working, ignore_errors=True)
+        return None
     facts = {**found.facts, "name": name, "reused_from": f"{origin.parent.name}/{origin.name}"}
-    (working / FINISHED).write_text(json.dumps(facts, indent=1))
+    atomic_write_json(working / FINISHED, facts)
     shutil.rmtree(folder, ignore_errors=True)
     working.rename(folder)
+    sync_folder(folder.parent)
     return Finished(folder, facts)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from attrs import asdict
 
-from cprspec.errors import CprspecError, Problem
+from cprspec.errors import CprspecError, Place, Problem
 from cprspec.learning.moco import MoCo
 from cprspec.runs import events
 from cprspec.training import checkpoint
@@ -24,6 +24,7 @@ def save(job: Job, model: MoCo, optimizer: torch.optim.Optimizer, ledger: Ledger
         state |= {f"ledger.{k}": torch.from_numpy(v) for k, v in ledger.state().items()}
         state |= _optimizer_tensors(model, optimizer)
         meta = {"phase": job.phase.name, "tally": asdict(tally), "world_size": job.ranks.world}
+        meta["fingerprint"] = job.fingerprint
         meta["threads"] = torch.get_num_threads()
         checkpoint.save(job.checkpoints, step, model.encoder_q.state_dict(), state, meta)
         checkpoint.keep_last(job.checkpoints, 2)
@@ -37,9 +38,14 @@ def resume(job: Job, model: MoCo, optimizer: torch.optim.Optimizer, ledger: Ledg
         job.report(events.Warned(message=str(problem)))
     if found is None:
         return Tally(), None
+    if found.meta["fingerprint"] != job.fingerprint:
+        message = (
+            f"phase '{job.phase.name}' of this run was trained with other options, or the videos have changed since"
+        )
+        raise CprspecError(Problem(message, Place(str(found.folder)), "run the experiment's file again, as a new run"))
     if found.meta["world_size"] != job.ranks.world:
         was, now = found.meta["world_size"], job.ranks.world
-        hint = f"continue it with --nproc {was}, or start anew with --fresh"
+        hint = f"continue it with --nproc {was}, or run the experiment's file again, as a new run"
         raise CprspecError(
             Problem(f"run was made by {was} processes and {now} would not continue it exactly", hint=hint)
         )
@@ -50,7 +56,7 @@ def resume(job: Job, model: MoCo, optimizer: torch.optim.Optimizer, ledger: Ledg
     ledger.restore({k.removeprefix("ledger."): v.numpy() for k, v in found.state.items() if k.startswith("ledger.")})
     tally = Tally(**found.meta["tally"])
     if tally.epoch < job.phase.epochs:
-        job.report(events.Resumed(attempt=0, phase=job.phase.name, from_step=job.global_step(tally)))
+        job.report(events.Resumed(attempt=job.report.attempt, phase=job.phase.name, from_step=job.global_step(tally)))
     return tally, found.folder
 
 

@@ -15,20 +15,20 @@ from pathlib import Path
 
 from cprspec import __version__
 from cprspec.errors import CprspecError, Problem
-from cprspec.learning.ranks import Ranks, joined_ranks, keep_freed_memory, share_threads, wait_for_first
+from cprspec.learning.ranks import Ranks, joined_ranks, keep_freed_memory, share_threads, wait_for_all
+from cprspec.models.encoders import moco_options
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json, atomic_write_text
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 from cprspec.spec.toml import to_toml
 from cprspec.training.environment import environment
-from cprspec.training.loop import Stopped
 from cprspec.training.prepare import fill_store, read_data
 from cprspec.training.progress import Progress
 from cprspec.training.recipe import Recipe
 from cprspec.training.report import Quiet, Report, Reporter
 from cprspec.training.request import Request
-from cprspec.training.signals import StopRequest, die_with_parent
+from cprspec.training.signals import Stopped, StopRequest, die_with_parent
 from cprspec.video.store import Store
 
 
@@ -47,7 +47,7 @@ def work(request: Request) -> Path:
         indices, store = read_data(resolved), Store()
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
-        wait_for_first(ranks)
+        wait_for_all(ranks)
         if ranks.device.type == "cpu":
             keep_freed_memory()
         threads = share_threads(launch.threads, launch.workers, ranks.local_world)
@@ -105,14 +105,21 @@ def write_facts(run: RunDir, request: Request, resolved: Resolved, ranks: Ranks,
 
 
 def check_ranks(resolved: Resolved, world: int) -> None:
-    """Whether the global batch divides over `world` ranks. CprspecError with every phase where it does not."""
-    problems = [
-        Problem(
-            f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {world} ranks",
-            hint="choose --nproc so that it does",
-        )
-        for p in resolved.phases
-        if p.batch_size % (p.accumulate * world)
-    ]
+    """Whether batches divide over `world` ranks. CprspecError with every phase where not.
+
+    Normalisation groups must divide too, or the number of processes would change the method.
+    """
+    problems: list[Problem] = []
+    for p in resolved.phases:
+        if p.batch_size % (p.accumulate * world):
+            message = (
+                f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {world} ranks"
+            )
+            problems.append(Problem(message, hint="choose --nproc so that it does"))
+        groups = moco_options(p).bn_groups
+        if groups % world:
+            message = f"phase '{p.name}': bn_groups {groups} cannot be shared by {world} ranks"
+            hint = f"another --nproc, or --set framework.bn_groups={world}, which is another method"
+            problems.append(Problem(message, hint=hint))
     if problems:
         raise CprspecError(problems)

@@ -145,7 +145,9 @@ class TestClips(Dataset[Item]):
         video = int(self._ids[position])
         rng = generator(self._seed, GALLERY, video)
         stored = self._reader.stored(video)
-        windows = test_windows(min(len(s) for s in stored.values()), self._clip.frames, self._clip.stride)
+        # Flow's length for every view, so that a figure does not depend on which views are evaluated together.
+        length = max(1, min(len(s) - (s.shape[-1] == 3) for s in stored.values()))
+        windows = test_windows(length, self._clip.frames, self._clip.stride)
         if self._one_window:
             windows = windows[int(rng.integers(len(windows)))][None]
         height, width = next(iter(stored.values())).shape[1:3]

@@ -122,7 +122,7 @@ class Store:
         `progress` hears how many of the missing videos are done, and how many there are.
         """
         wanted = tuple(views)
-        missing = [p for p in dict.fromkeys(paths) if not all(self._has(p, v, short_side) for v in wanted)]
+        missing = [p for p in dict.fromkeys(paths) if not all(self.holds(p, v, short_side) for v in wanted)]
         if not missing:
             return
         problems: list[Problem] = []
@@ -143,7 +143,8 @@ class Store:
             raise CprspecError(list(dict.fromkeys(problems)), exit_code=1)
         self._make_room()
 
-    def _has(self, path: Path, view: View, short_side: int) -> bool:
+    def holds(self, path: Path, view: View, short_side: int) -> bool:
+        """Whether what `view` reads of a video is there already."""
         kind = f"{view.method}-{view.bound:g}-{short_side}" if isinstance(view, Flow) else f"rgb-{short_side}"
         try:
             return self._file(path, kind).exists()

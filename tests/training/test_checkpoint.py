@@ -74,3 +74,13 @@ def test_keep_last_removes_older_and_half_done(saved):
     (saved.parent / ".step-000010.1").mkdir()
     checkpoint.keep_last(saved.parent, 1)
     assert [p.name for p in saved.parent.iterdir()] == ["step-000008"]
+
+
+def test_order_is_by_number(tmp_path):
+    for step in (999_999, 1_000_000, 5):
+        checkpoint.save(tmp_path, step, {"a": torch.tensor([step])}, {}, {})
+    checkpoint.keep_last(tmp_path, 2)
+    found, _ = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert int(found.weights["a"]) == 1_000_000
+    assert len(list(tmp_path.iterdir())) == 2

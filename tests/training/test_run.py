@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -127,3 +128,48 @@ def test_loss_that_is_not_finite_stops_before_the_update(cprspec, spec, tmp_path
         from cprspec.training.checkpoint import load
 
         assert all(t.isfinite().all() for t in load(folder).weights.values() if t.is_floating_point())
+
+
+def test_a_run_goes_on_only_as_it_began(reference, cprspec):
+    done = cprspec("run", reference, "--set", "framework.temperature=0.5", check=False)
+    assert done.returncode == 2
+    assert "cannot change a run that has begun" in done.stderr
+    assert cprspec("run", reference, "--set", "launch.workers=1").returncode == 0
+
+
+def test_checkpoints_of_other_options_are_not_taken_for_these(reference, cprspec, tmp_path):
+    copy = tmp_path / "runs" / "small" / reference.name
+    shutil.copytree(reference, copy)
+    text = (copy / "resolved.toml").read_text()
+    (copy / "resolved.toml").write_text(text.replace("momentum = 0.9\n", "momentum = 0.8\n"))
+    before = (copy / "phases" / "rgb" / "phase.json").read_bytes()
+    done = cprspec("run", copy, check=False)
+    assert done.returncode == 2
+    assert "trained with other options" in done.stderr
+    assert (copy / "phases" / "rgb" / "phase.json").read_bytes() == before
+
+
+def test_ranks_with_data_workers_stop_and_go_on(reference, cprspec, spec, tmp_path):
+    two = ("--nproc", 2, "--set", "launch.workers=1")
+    process = cprspec("run", spec, "--runs", "runs", *two, wait=False)
+    runs = tmp_path / "runs"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not any('"step"' in p.read_text() for p in runs.glob("*/*/events.jsonl")):
+        time.sleep(0.02)
+    run = the_run(runs)
+    (run / "stop-requested").touch()
+    _, talk = process.communicate(timeout=60)
+    assert process.returncode == 143, talk
+    assert f"cprspec run {run.relative_to(tmp_path)} --nproc 2" in talk
+    refused = cprspec("run", run, check=False)
+    assert refused.returncode == 2
+    assert "--nproc 2" in refused.stderr
+    cprspec("run", run, *two)
+    assert losses(run).keys() == losses(reference).keys()
+
+
+def test_more_ranks_than_normalisation_groups_are_refused_before_anything_starts(cprspec, spec, tmp_path):
+    done = cprspec("run", spec, "--runs", "runs", "--nproc", 4, check=False)
+    assert done.returncode == 2
+    assert "bn_groups 2 cannot be shared by 4 ranks" in done.stderr
+    assert not (tmp_path / "runs").exists()
