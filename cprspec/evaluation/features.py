@@ -6,7 +6,7 @@ videos; nothing is dropped or padded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from attrs import frozen
@@ -21,6 +21,9 @@ from cprspec.video.normalise import Normalise
 
 WINDOWS_AT_ONCE = 32
 """Windows encoded in one forward pass: bounds memory, whatever a video's length."""
+
+BYTES_AT_ONCE = 64 * 2**20
+"""About how many bytes of clips travel together from a data worker."""
 
 
 @frozen
@@ -48,46 +51,47 @@ def encode_videos(
     workers = min(workers, len(mine))
     loader: DataLoader[Item] = DataLoader(
         Subset(clips, mine),
-        batch_size=None,
+        batch_size=clips.videos_in(BYTES_AT_ONCE),
+        collate_fn=join_videos,
         num_workers=workers,
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=one_thread if workers else None,
     )
-    ids: list[int] = []
+    ids = [torch.empty(0, dtype=torch.int64)]
     rows = {name: [torch.empty(0, e.network.feature_size)] for name, e in encoders.items()}
-    for videos in _together(loader):
+    for videos in loader:
         if pause is not None:
             pause()
-        ids += [int(item["video"]) for item in videos]
+        ids.append(videos["video"])
         for name, encoder in encoders.items():
-            rows[name].append(_video_features(encoder, [item[encoder.view] for item in videos], ranks.device))
+            rows[name].append(_video_features(encoder, videos[encoder.view], videos["windows"], ranks.device))
     wait_for_all(ranks)  # hours may pass, and ranks are not in step
-    video_V = _gather_uneven(torch.tensor(ids, dtype=torch.int64), ranks)
+    video_V = _gather_uneven(torch.cat(ids), ranks)
     order = video_V.argsort()
     return video_V[order], {name: _gather_uneven(torch.cat(r), ranks)[order] for name, r in rows.items()}
 
 
-def _together(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Videos in groups of about `WINDOWS_AT_ONCE` windows: a network is slow on a few."""
-    group: list[Item] = []
-    windows = 0
-    for item in items:
-        group.append(item)
-        windows += max(len(value) for value in item.values() if value.ndim)
-        if windows >= WINDOWS_AT_ONCE:
-            yield group
-            group, windows = [], 0
-    if group:
-        yield group
+def join_videos(items: list[Item]) -> Item:
+    """Several videos as one item: ids `video [V]`, numbers of `windows [V]`, and per view all windows in turn.
+
+    In the data worker, since passing a tensor between processes costs more than a small video does.
+    """
+    views = [name for name in items[0] if name != "video"]
+    joined = {name: torch.cat([item[name] for item in items]) for name in views}
+    joined["video"] = torch.stack([item["video"] for item in items])
+    joined["windows"] = torch.tensor([len(item[views[0]]) for item in items])
+    return joined
 
 
-def _video_features(encoder: FrozenEncoder, videos: list[torch.Tensor], device: torch.device) -> torch.Tensor:
-    """Features `[V,F]` of videos given as windows `[W,T,H,W,3]` each."""
+def _video_features(
+    encoder: FrozenEncoder, clip_WTHWC: torch.Tensor, windows_V: torch.Tensor, device: torch.device
+) -> torch.Tensor:
+    """Features `[V,F]` of videos whose windows follow each other in `clip_WTHWC`."""
     parts = []
-    for chunk in torch.cat(videos).split(WINDOWS_AT_ONCE):
+    for chunk in clip_WTHWC.split(WINDOWS_AT_ONCE):
         feature_WF = encoder.network.features(encoder.to_input(chunk.to(device, non_blocking=True)))
         parts.append(functional.normalize(feature_WF.float(), dim=1))
-    per_video = torch.cat(parts).split([len(windows) for windows in videos])
+    per_video = torch.cat(parts).split(windows_V.tolist())
     return torch.stack([feature_WF.mean(0) for feature_WF in per_video]).cpu()
 
 

@@ -141,6 +141,10 @@ class TestClips(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._ids)
 
+    def videos_in(self, size: int) -> int:
+        """How many videos of about eight windows and two views fit into `size` bytes: at least one, at most 32."""
+        return max(1, min(32, size // (16 * 3 * self._clip.frames * self._clip.size**2)))
+
     def __getitem__(self, position: int) -> Item:
         video = int(self._ids[position])
         rng = generator(self._seed, GALLERY, video)
