@@ -16,7 +16,7 @@ from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.request import Request
 from cprspec.training.signals import Stopped
-from cprspec.training.worker import check_ranks, work
+from cprspec.training.worker import check_ranks, preload_data_workers, work
 from cprspec.video.store import Store
 
 
@@ -51,6 +51,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
     """Run `request` to its end and return the run's directory. Raises `Stopped`, `CprspecError`."""
     if _under_torchrun():
         return work(request)
+    preload_data_workers()
     resolved = request.resolve()
     check_ranks(resolved, nodes.nproc * nodes.nnodes)
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.

@@ -37,8 +37,7 @@ def work(request: Request) -> Path:
     if request.child:
         die_with_parent()
     resolved = request.resolve()
-    # The server that data workers are forked from imports torch once, instead of each worker for each phase.
-    get_context("forkserver").set_forkserver_preload(["cprspec.video.clips"])
+    preload_data_workers()
     stop = StopRequest()
     stop.install()
     launch = resolved.launch
@@ -63,6 +62,14 @@ def work(request: Request) -> Path:
             recipe.evaluate()
             report(events.RunFinished(seconds_s=time.monotonic() - began))
     return run.path
+
+
+def preload_data_workers() -> None:
+    """Let the server that data workers are forked from import torch once, instead of each worker for each phase.
+
+    It counts only before the first process is started that way.
+    """
+    get_context("forkserver").set_forkserver_preload(["cprspec.video.clips"])
 
 
 @contextmanager
