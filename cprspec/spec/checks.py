@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from attrs import frozen
 
 from cprspec.errors import Place, Problem
+from cprspec.spec.by_epoch import ByEpoch
 from cprspec.spec.compose import Composed
-from cprspec.spec.kinds import Component, Evaluator
+from cprspec.spec.kinds import Component, Evaluator, fields_of
 from cprspec.spec.plan import find_cycle
 from cprspec.spec.schema import RANDOM, Phase
 from cprspec.spec.tables import PhaseTable
@@ -49,6 +50,14 @@ def _number(component: Component | None, option: str) -> int | None:
     """A whole-number option that only some components of a kind have."""
     value = getattr(component, option, None)
     return value if isinstance(value, int) else None
+
+
+def _by_epoch(component: Component | None, option: str) -> dict[tuple[str, ...], int]:
+    """A whole-number option under `()`, or one that goes by epoch under the key of each epoch; empty if there is none."""
+    value = getattr(component, option, None)
+    if isinstance(value, ByEpoch):
+        return {(key,): number for key, number in value.to_table().items()}
+    return {(): value} if isinstance(value, int) else {}
 
 
 def _batches(e: _Experiment) -> Iterator[Problem]:
@@ -151,9 +160,12 @@ def _mining(e: _Experiment) -> Iterator[Problem]:
 
 def _cascade(e: _Experiment, name: str, phase: Phase) -> Iterator[Problem]:
     queue = _number(phase.framework, "queue_size")
-    topk, stages = _number(phase.miner, "topk"), _number(phase.miner, "stages")
-    if queue and topk and topk > queue:
-        yield Problem(f"topk {topk} is more than the queue holds, {queue}", e.at(name, "miner", "topk"))
+    topks, stages = _by_epoch(phase.miner, "topk"), _number(phase.miner, "stages")
+    topk = max(topks.values(), default=0)
+    for key, number in topks.items():
+        if queue and number > queue:
+            place = e.at(name, "miner", "topk", *key)
+            yield Problem(f"topk {number} is more than the queue holds, {queue}", place)
     if not topk or not stages:
         return
     if stages % 2 == 0:
@@ -188,6 +200,17 @@ def _milestones(e: _Experiment) -> Iterator[Problem]:
             yield Problem(message, e.at(name, "schedule", "milestones"), warning=True)
 
 
+def _late_changes(e: _Experiment) -> Iterator[Problem]:
+    """An option of the miner that would change after the end never changes."""
+    for name, phase in e.phases.items():
+        for option in fields_of(type(phase.miner)) if phase.miner else ():
+            value = getattr(phase.miner, option.name)
+            late = [epoch for epoch in value.epochs if epoch >= phase.epochs] if isinstance(value, ByEpoch) else []
+            if late:
+                message = f"epoch {late[0]} is never reached in the {phase.epochs} epochs of phase {quoted(name)}"
+                yield Problem(message, e.at(name, "miner", option.name, str(late[0])), warning=True)
+
+
 def _evaluations(e: _Experiment) -> Iterator[Problem]:
     """Evaluations name encoders and data sets that exist."""
     datasets = e.composed.data.get("dataset", {})
@@ -208,5 +231,5 @@ def _evaluations(e: _Experiment) -> Iterator[Problem]:
 
 
 _CHECKS: tuple[Callable[[_Experiment], Iterator[Problem]], ...] = (
-    _batches, _views, _clips, _references, _starts, _mining, _milestones, _evaluations,
+    _batches, _views, _clips, _references, _starts, _mining, _milestones, _late_changes, _evaluations,
 )  # fmt: skip

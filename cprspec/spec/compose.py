@@ -1,7 +1,8 @@
 """From a file to one table: `extends` and `--set` laid over each other, remembering where each key came from.
 
-Tables merge by key, arrays replace. A table that chooses another component with `use` replaces the parent's table, since
-options of one component mean nothing to another. Nothing here knows what a key means, apart from `use` and `extends`.
+Tables merge by key; arrays replace, and so do tables of epochs (by_epoch.py), which are one value. A table that chooses
+another component with `use` replaces the parent's, since options of one component mean nothing to another. Nothing else
+here knows what a key means, apart from `extends`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
+from cprspec.spec.by_epoch import is_by_epoch
 from cprspec.spec.document import Document, parse_document, read_document
 from cprspec.spec.positions import KeyPath
 
@@ -209,12 +211,11 @@ def _lay_over(
     for key, value in top.items():
         here = (*path, key)
         old = base.get(key)
-        drops = (
-            each_chooses and isinstance(old, dict) and isinstance(value, dict) and _chooses_another(old, value, here)
-        )
-        if isinstance(value, dict) and isinstance(old, dict) and not drops:
-            _lay_over(old, value, places, top_places, here, each_chooses=each_chooses)
-            continue
+        if isinstance(value, dict) and isinstance(old, dict):
+            drops = is_by_epoch(value) or (each_chooses and _chooses_another(old, value, here))
+            if not drops:
+                _lay_over(old, value, places, top_places, here, each_chooses=each_chooses)
+                continue
         if key in base:
             for gone in list(_paths(old, here)):
                 places.pop(gone, None)

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 import attrs
 
+from cprspec.spec.by_epoch import ByEpoch
+
 
 def option(
     default: Any = attrs.NOTHING,
@@ -81,6 +83,12 @@ class Miner(Component):
 
     kind: ClassVar[str] = "miner"
     by_labels: ClassVar[bool] = False
+
+    def at(self, epoch: int) -> Any:
+        """This miner as it is in `epoch` of a phase, from 0: options that go by epoch are plain numbers in it."""
+        going = {a.name: getattr(self, a.name) for a in fields_of(type(self))}
+        now = {name: value.at(epoch) for name, value in going.items() if isinstance(value, ByEpoch)}
+        return attrs.evolve(self, **now) if now else self  # type: ignore[misc]
 
     def build(self) -> Any:
         """The callable with the interface `mine(main_ND, aux_ND, bank_main_KD, bank_aux_KD, eligible_NK) -> Mined`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cprspec.errors import CprspecError
+from cprspec.spec.by_epoch import plain
 from cprspec.spec.kinds import Component, fields_of
 from cprspec.spec.schema import RECIPE, Clip, Phase, Resolved, WeightsFile
 
@@ -98,7 +99,9 @@ def _clip_facts(clip: Clip) -> dict[str, int]:
 def _component_facts(component: Component) -> dict[str, Any]:
     """Which component, with which options; for a plugin also the digest of its file."""
     options = {
-        a.name: getattr(component, a.name) for a in fields_of(type(component)) if a.metadata.get("in_fingerprint", True)
+        a.name: plain(getattr(component, a.name))
+        for a in fields_of(type(component))
+        if a.metadata.get("in_fingerprint", True)
     }
     return {"component": f"{component.kind}.{component.name}", "options": options, "code": _plugin_digest(component)}
 

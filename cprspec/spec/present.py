@@ -91,6 +91,8 @@ def shown_value(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {shown_value(v)}" for key, v in value.items()) + " }"
     return "[" + ", ".join(shown_value(v) for v in value) + "]" if isinstance(value, list) else str(value)
 
 

@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 import cprspec
 from cprspec.errors import CprspecError, Place, Problem
+from cprspec.spec.by_epoch import plain
 from cprspec.spec.document import read_document
 from cprspec.spec.kinds import KINDS, Component, fields_of
 from cprspec.spec.plugins import load_installed, load_plugin
@@ -196,7 +197,7 @@ def _describe_option(attribute: attrs.Attribute[Any], card: Mapping[str, Any]) -
     return {
         "name": attribute.name,
         "type": str(attribute.type),
-        "default": list(value) if isinstance(value, tuple) else value,
+        "default": plain(value),
         "set_by_card": attribute.name in card,
         "bounds": bounds,
         "choices": list(metadata["choices"]) if metadata.get("choices") else None,

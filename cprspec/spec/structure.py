@@ -11,16 +11,23 @@ import functools
 import itertools
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import GenericAlias
 from typing import Any, TypeVar, get_args
 
 import attrs
 import cattrs
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.errors import (
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+    IterableValidationNote,
+)
 from cattrs.gen import make_dict_structure_fn, override
 
 from cprspec.errors import Place, Problem
+from cprspec.spec.by_epoch import ByEpoch
 from cprspec.spec.compose import RawText
 from cprspec.spec.kinds import fields_of
 from cprspec.spec.positions import KeyPath
@@ -41,6 +48,10 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "le": ("at most", operator.le),
     "lt": ("below", operator.lt),
 }
+
+
+_EPOCH = re.compile(r"0|[1-9][0-9]{0,8}")
+"""An epoch as the key of a table."""
 
 
 class _Wrong(ValueError):  # noqa: N818 - it reads as a sentence: raise _Wrong("a number", value)
@@ -114,6 +125,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(float, _float)
     converter.register_structure_hook(str, _str)
     converter.register_structure_hook_factory(attrs.has, lambda cls: _class_hook(cls, converter))
+    converter.register_structure_hook_func(lambda kind: kind == int | ByEpoch, _int_by_epoch)
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_hook(kind, converter))
     return converter
 
@@ -143,6 +155,9 @@ def _bounded(attribute: attrs.Attribute[Any], converter: cattrs.Converter) -> Ca
 
     def hook(value: Any, kind: Any) -> Any:
         result = base(value, kind)
+        if isinstance(result, ByEpoch):
+            _each_at_its_key(result.to_table(), lambda _, number: _check_bounds(number, attribute.metadata))
+            return result
         for each in result if isinstance(result, tuple) else (result,):
             _check_bounds(each, attribute.metadata)
         return result
@@ -176,6 +191,43 @@ def _int(value: Any, _: Any) -> int:
     if not -(2**63) <= value < 2**63:
         raise _Wrong("a whole number of at most 64 bits", value)
     return value
+
+
+def _int_by_epoch(value: Any, _: Any) -> int | ByEpoch:
+    """A whole number, or a table from epochs to whole numbers, which begins with epoch 0 and ascends."""
+    if not isinstance(value, dict):
+        return _int(value, int)
+    previous = -1
+
+    def step(key: str, number: Any) -> tuple[int, int]:
+        nonlocal previous
+        if not _EPOCH.fullmatch(key):
+            raise _Wrong("under an epoch, a whole number from 0", key)
+        epoch, before = int(key), previous
+        previous = max(previous, epoch)
+        if epoch <= before:
+            raise _Wrong(f"after epoch {before}, since epochs ascend", epoch, right_type=True)
+        return epoch, _int(number, int)
+
+    steps = _each_at_its_key(value, step)
+    if "0" not in value:
+        hint = "say it for epoch 0 too, as in { 0 = 1, 40 = 3 }; a table replaces the one of a parent"
+        raise _Wrong("known from epoch 0 on", value, hint)
+    return ByEpoch(tuple(steps))
+
+
+def _each_at_its_key(table: Mapping[str, Any], check: Callable[[str, Any], T]) -> list[T]:
+    """`check(key, value)` of each entry; what any of them finds wrong is told together, each at its own key."""
+    good, wrong = [], []
+    for key, value in table.items():
+        try:
+            good.append(check(key, value))
+        except _Wrong as error:
+            error.__notes__ = [IterableValidationNote("by epoch", key, int)]
+            wrong.append(error)
+    if wrong:
+        raise IterableValidationError("by epoch", wrong, dict)
+    return good
 
 
 def _float(value: Any, _: Any) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import tomli_w
 
+from cprspec.spec.by_epoch import plain
 from cprspec.spec.kinds import Component, fields_of
 from cprspec.spec.schema import FORMAT, Clip, Launch, Phase, Published, Resolved, WeightsFile
 
@@ -88,7 +89,7 @@ def _component(component: Component, card: str) -> dict[str, Any]:
 def _options(value: Component | Clip | Launch | Published) -> dict[str, Any]:
     """The fields of an attrs object; TOML has no null, so what is None is left out, which means the same."""
     fields = {a.name: getattr(value, a.name) for a in fields_of(type(value))}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items() if v is not None}
+    return {k: plain(v) for k, v in fields.items() if v is not None}
 
 
 def _one_value(phases: Sequence[Phase], key: str) -> bool:

@@ -42,7 +42,7 @@ def build_moco(phase: Phase, sampler_phase: Phase | None, views: Mapping[str, Vi
         encoder,
         sampler=sampler,
         mining_embedding=mining_embedding,
-        miner=phase.miner.build() if phase.miner else None,
+        miner=phase.miner.at(0).build() if phase.miner else None,
         queue_size=options.queue_size,
         embedding=options.embedding,
         temperature=options.temperature,

@@ -57,9 +57,12 @@ def train_phase(job: Job, model: MoCo) -> Path:
     parallel = share_gradients(model) if job.ranks.world > 1 else model
     batches = iter(make_loader(job, tally))
     saved = time.monotonic()
+    miner = phase.miner.at(0) if phase.miner else None
     while tally.epoch < phase.epochs:
         for group in optimizer.param_groups:
             group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
+        if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
+            miner, model.miner = now, now.build()
         train_step(job, parallel, model, optimizer, ledger, batches, tally)
         tally.step += 1
         epoch_over = tally.step == job.steps_per_epoch

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 
 import pytest
 from safetensors.torch import load_file
-from small_run import SPEC, events, losses, mining, the_run, weights
+from small_run import SPEC, events, losses, mining, same, the_run, weights
 
 
 def test_residual_view_bf16_accumulation_sgd_cosine_and_the_published_protocol(cprspec, tmp_path):
@@ -38,6 +39,29 @@ def test_oracle_is_always_right_and_siblings_mine_nothing(cprspec, spec, tmp_pat
     assert mining(siblings, "cycle", 1)["picks"] == 0
     reused = {e["phase"] for e in events(siblings, "phase-started") if e["reused_from"]}
     assert reused == {"rgb", "flow"}
+
+
+def test_topk_by_epoch_counts_from_the_start_of_each_epoch_also_after_a_stop(cprspec, spec, tmp_path):
+    schedule = ("--set", "phase.cycle.epochs=3", "--set", "miner.topk={ 0 = 1, 1 = 0, 2 = 3 }")
+    cprspec("run", spec, "--runs", tmp_path / "whole", *schedule)
+    whole = the_run(tmp_path / "whole")
+    tables = [mining(whole, "cycle", epoch) for epoch in range(3)]
+    assert [table["picks"] for table in tables] == [
+        table["queries"] * k for table, k in zip(tables, (1, 0, 3), strict=True)
+    ]
+    process = cprspec("run", spec, "--runs", "halves", *schedule, wait=False)
+    done = 0
+    while done < 10 and process.poll() is None:  # into epoch 1, which has steps 8 to 15
+        time.sleep(0.02)
+        logs = [log.read_text() for log in tmp_path.glob("halves/*/*/events.jsonl")]
+        done = sum('"step"' in line and '"cycle"' in line for log in logs for line in log.splitlines())
+    process.terminate()
+    process.communicate(timeout=60)
+    halves = the_run(tmp_path / "halves")
+    assert not (halves / "phases" / "cycle" / "phase.json").exists(), "it was stopped too late to test anything"
+    cprspec("run", halves)
+    assert [mining(halves, "cycle", epoch) for epoch in range(3)] == tables
+    assert same(weights(halves, "cycle"), weights(whole, "cycle"))
 
 
 def test_ubernce_mines_every_row_of_the_class_without_a_sampler(cprspec, tmp_path):
