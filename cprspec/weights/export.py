@@ -23,6 +23,7 @@ from cprspec.runs.files import atomic_write_bytes, atomic_write_text, sync_folde
 from cprspec.runs.layout import RunDir
 from cprspec.runs.records import Record
 from cprspec.runs.summary import summarise
+from cprspec.spec.encoders import phases_of
 from cprspec.spec.plan import fingerprints
 from cprspec.spec.registry import Registry
 from cprspec.spec.resolve import resolve
@@ -152,7 +153,7 @@ def _phase_table(resolved: Resolved, phase: Phase, facts: Mapping[str, Any]) -> 
 
 
 def _concerns(record: Record, phase: str) -> bool:
-    return phase in (record.encoder or "").split("+")
+    return phase in phases_of(record.encoder or "")
 
 
 def _result(record: Record) -> dict[str, Any]:
