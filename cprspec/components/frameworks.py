@@ -19,7 +19,9 @@ class MoCo(Framework):
 
     name: ClassVar[str] = "moco"
     views_per_phase: ClassVar[int] = 1
+    clips_per_video: ClassVar[int] = 2
     brings_banks: ClassVar[bool] = False
+    networks: ClassVar[int] = 2
 
     embedding: int = option(128, help="size of the normalised embedding", ge=1)
     temperature: float = option(0.07, help="softmax temperature", gt=0)
@@ -41,6 +43,11 @@ class MoCo(Framework):
         help="clips of the query's own source in the queue: positives, or left out of the loss (mining phases only)",
         choices=("positive", "ignore"),
     )
+
+    @property
+    def head(self) -> int:
+        """The head is dropped for downstream tasks."""
+        return self.embedding
 
 
 COMPONENTS = (MoCo,)
