@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from attrs import frozen
 
-from cprspec.components.frameworks import MoCo as MoCoOptions
+from cprspec.components import frameworks
 from cprspec.errors import CprspecError
+from cprspec.learning.iic import IIC
 from cprspec.learning.moco import MoCo
 from cprspec.models.encoders import Weights, build_encoder, fill
 from cprspec.models.heads import Encoder
 from cprspec.spec.schema import Phase
+from cprspec.training.iic_stepper import IICStepper
 from cprspec.training.job import Job
 from cprspec.training.moco_stepper import MoCoStepper
 from cprspec.training.stepper import Stepper
@@ -28,12 +30,14 @@ class Start:
 def build_stepper(job: Job, sampler_phase: Phase | None, start: Start) -> Stepper:
     """The phase's framework on the CPU, started from `start`; `sampler_phase` is the one whose encoder mines."""
     match job.phase.framework:
-        case MoCoOptions() as moco:
+        case frameworks.MoCo() as moco:
             return MoCoStepper(job, moco, build_moco(job, moco, sampler_phase, start))
+        case frameworks.IIC() as iic:
+            return IICStepper(job, iic, build_iic(job, iic, start))
     raise CprspecError(f"phase '{job.phase.name}': framework '{job.phase.framework.name}' cannot be trained")
 
 
-def build_moco(job: Job, options: MoCoOptions, sampler_phase: Phase | None, start: Start) -> MoCo:
+def build_moco(job: Job, options: frameworks.MoCo, sampler_phase: Phase | None, start: Start) -> MoCo:
     """MoCo over a started encoder, with the encoder of `sampler_phase` frozen beside it."""
     phase = job.phase
     sampler = None
@@ -57,6 +61,27 @@ def build_moco(job: Job, options: MoCoOptions, sampler_phase: Phase | None, star
         siblings=options.siblings,
         to_input=Normalise(job.views[phase.views[0]]),
         mining_input=mining_input,
+        autocast=torch.bfloat16 if phase.precision == "bf16" else None,
+        generator=torch.Generator().manual_seed(phase.seed),
+    )
+
+
+def build_iic(job: Job, options: frameworks.IIC, start: Start) -> IIC:
+    """IIC over a started encoder, with a bank row for each training video."""
+    phase = job.phase
+    first, second = (Normalise(job.views[view]) for view in phase.views)
+    encoder = started_encoder(phase, start)
+    return IIC(
+        encoder,
+        source_V=torch.from_numpy(job.index.source_ids[job.index.ids("train")]),
+        embedding=encoder.embedding,
+        temperature=options.temperature,
+        momentum=options.momentum,
+        intra_negative=options.intra_negative,
+        loss=options.loss,
+        miner=phase.miner.at(0).build() if phase.miner else None,
+        bn_groups=options.bn_groups,
+        to_input=(first, second),
         autocast=torch.bfloat16 if phase.precision == "bf16" else None,
         generator=torch.Generator().manual_seed(phase.seed),
     )

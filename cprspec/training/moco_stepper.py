@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from cprspec.components.frameworks import MoCo as MoCoOptions
+from cprspec.components import frameworks
 from cprspec.learning.moco import MinerLike, MoCo, Step, own_key_accuracy, spread
 from cprspec.mining.funnel import stage_counts
 from cprspec.models.heads import Encoder
@@ -26,7 +26,7 @@ class MoCoStepper:
     not_saved: tuple[str, ...] = ("encoder_q.", "sampler.")
     directions: Mapping[str, str] = {}
 
-    def __init__(self, job: Job, options: MoCoOptions, model: MoCo) -> None:
+    def __init__(self, job: Job, options: frameworks.MoCo, model: MoCo) -> None:
         assert isinstance(model.encoder_q, Encoder)
         self.module: nn.Module = model
         self.model = model
@@ -95,5 +95,5 @@ class MoCoStepper:
     def numbers(self) -> Tensor:
         """Loss, share of queries whose own key is the nearest, spread of the last micro-batch's queries."""
         losses = torch.stack([o.loss.detach() for o in self.outcomes])
-        own_key = torch.stack([own_key_accuracy(o) for o in self.outcomes])
+        own_key = torch.stack([own_key_accuracy(o.logits_NL.detach()) for o in self.outcomes])
         return torch.stack([losses.mean(), own_key.mean(), spread(self.outcomes[-1].query_ND)])
