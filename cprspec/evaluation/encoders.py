@@ -11,7 +11,9 @@ from cprspec.data.index import Index
 from cprspec.evaluation.features import FrozenEncoder, encode_videos
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import Weights, build_encoder, fill
-from cprspec.spec.schema import RANDOM, Clip, Phase, Resolved
+from cprspec.models.heads import Encoder
+from cprspec.spec.encoders import phase_and_view, phase_views, phases_of, singles_of
+from cprspec.spec.schema import RANDOM, Clip, Resolved
 from cprspec.video.clips import TestClips
 from cprspec.video.normalise import Normalise
 from cprspec.video.store import Store
@@ -35,24 +37,9 @@ class Trained:
     pause: Callable[[], None]
 
 
-def default_encoders(resolved: Resolved) -> tuple[str, ...]:
-    """The untrained net of each view, every phase, and the first and the last phases of two views joined."""
-    first: dict[str, str] = {}
-    last: dict[str, str] = {}
-    for phase in resolved.phases:
-        first.setdefault(phase.views[0], phase.name)
-        last[phase.views[0]] = phase.name
-    untrained = [f"{RANDOM}/{view}" for view in last]
-    phases = [phase.name for phase in resolved.phases]
-    joined = ["+".join(names) for names in (untrained, first.values(), last.values())] if len(last) == 2 else []
-    return tuple(dict.fromkeys([*untrained, *phases, *joined]))
-
-
 def parts_of(encoder: str, resolved: Resolved) -> list[str]:
-    """The single encoders of `a+b`; `random` stands for the untrained net of every view, joined."""
-    views = list(dict.fromkeys(phase.views[0] for phase in resolved.phases))
-    everywhere = [f"{RANDOM}/{view}" for view in views]
-    return [single for part in encoder.split("+") for single in (everywhere if part == RANDOM else [part])]
+    """The single encoders that `encoder` joins (spec/encoders.py)."""
+    return list(singles_of(encoder, phase_views(resolved)))
 
 
 def features_of(
@@ -63,7 +50,7 @@ def features_of(
     ids = index.ids(split)
     features: dict[str, torch.Tensor] = {}
     video_V = torch.from_numpy(ids)
-    for clip, group in _by_clip({name: _encoder(name, trained) for name in encoders}, resolved):
+    for clip, group in _by_clip(frozen_encoders(encoders, trained), resolved):
         clips = TestClips(
             index,
             ids,
@@ -79,27 +66,28 @@ def features_of(
     return video_V, features
 
 
+def frozen_encoders(singles: Iterable[str], trained: Trained) -> dict[str, FrozenEncoder]:
+    """Single encoders by name; those of one phase share its network."""
+    resolved = trained.resolved
+    networks: dict[tuple[str, bool], Encoder] = {}
+    result: dict[str, FrozenEncoder] = {}
+    for single in singles:
+        phase, view = phase_and_view(single, resolved)
+        untrained = RANDOM in phases_of(single)
+        network = networks.get((phase.name, untrained))
+        if network is None:
+            network = networks[phase.name, untrained] = build_encoder(phase)
+            if not untrained:
+                fill(network, trained.weights[phase.name], f"encoder '{phase.name}'", None)
+        result[single] = FrozenEncoder(network, view, Normalise(resolved.views[view]))
+    return result
+
+
 def _by_clip(
     encoders: Mapping[str, FrozenEncoder], resolved: Resolved
 ) -> Iterator[tuple[Clip, dict[str, FrozenEncoder]]]:
     """The encoders in groups that look at the same clips."""
     groups: dict[Clip, dict[str, FrozenEncoder]] = {}
     for name, encoder in encoders.items():
-        groups.setdefault(_phase_of(name, resolved).clip, {})[name] = encoder
+        groups.setdefault(phase_and_view(name, resolved)[0].clip, {})[name] = encoder
     yield from groups.items()
-
-
-def _phase_of(encoder: str, resolved: Resolved) -> Phase:
-    if encoder.startswith(f"{RANDOM}/"):
-        view = encoder.removeprefix(f"{RANDOM}/")
-        return next(phase for phase in resolved.phases if phase.views[0] == view)
-    return resolved.phase(encoder)
-
-
-def _encoder(name: str, trained: Trained) -> FrozenEncoder:
-    phase = _phase_of(name, trained.resolved)
-    network = build_encoder(phase)
-    if not name.startswith(f"{RANDOM}/"):
-        fill(network, trained.weights[name], f"encoder '{name}'", None)
-    view = phase.views[0]
-    return FrozenEncoder(network, view, Normalise(trained.resolved.views[view]))

@@ -10,8 +10,9 @@ from attrs import field, frozen
 
 from cprspec.components.evaluators import Embeddings, Retrieval
 from cprspec.errors import CprspecError
-from cprspec.evaluation.encoders import Trained, default_encoders, features_of, parts_of
+from cprspec.evaluation.encoders import Trained, features_of, parts_of
 from cprspec.evaluation.retrieval import class_recall_at_1, mean_average_precision, recall_at, similarity
+from cprspec.spec.encoders import default_encoders
 from cprspec.spec.kinds import Evaluator
 
 Record = dict[str, Any]

@@ -11,6 +11,7 @@ from attrs import frozen
 from cprspec.errors import Place, Problem
 from cprspec.spec.by_epoch import ByEpoch
 from cprspec.spec.compose import Composed
+from cprspec.spec.encoders import encoder_names, views_seen
 from cprspec.spec.kinds import Component, Evaluator, fields_of
 from cprspec.spec.plan import find_cycle
 from cprspec.spec.schema import RANDOM, Phase
@@ -211,6 +212,17 @@ def _late_changes(e: _Experiment) -> Iterator[Problem]:
                 yield Problem(message, e.at(name, "miner", option.name, str(late[0])), warning=True)
 
 
+def _encoder(e: _Experiment, part: str, place: Place) -> Iterator[Problem]:
+    """One of the encoders that an evaluation joins: a phase or `random`, and maybe one of the views it sees."""
+    views = {name: table.views if table else () for name, table in e.tables.items()}
+    phase, slash, view = part.partition("/")
+    if phase != RANDOM and phase not in e.tables:
+        yield Problem(f"no phase is called {quoted(phase)}", place, did_you_mean(part, encoder_names(views)))
+    elif slash and (seen := views_seen(phase, views)) and view not in seen:
+        head = "no phase learns" if phase == RANDOM else f"phase {quoted(phase)} does not learn"
+        yield Problem(f"{head} a view {quoted(view)}", place, did_you_mean(view, seen))
+
+
 def _evaluations(e: _Experiment) -> Iterator[Problem]:
     """Evaluations name encoders and data sets that exist."""
     datasets = e.composed.data.get("dataset", {})
@@ -221,9 +233,7 @@ def _evaluations(e: _Experiment) -> Iterator[Problem]:
             if len(parts) > 2:
                 yield Problem(f"{quoted(encoder)} joins more than two encoders", place)
             for part in parts:
-                if part != RANDOM and part not in e.tables:
-                    hint = did_you_mean(part, [*e.tables, RANDOM])
-                    yield Problem(f"no phase is called {quoted(part)}", place, hint)
+                yield from _encoder(e, part, place)
         for i, dataset in enumerate(evaluator.datasets):
             if dataset not in datasets:
                 place = e.composed.place("evaluate", name, "datasets", i)

@@ -18,11 +18,11 @@ import tomli_w
 from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
-from cprspec.models.encoders import moco_options
 from cprspec.runs.files import atomic_write_bytes, atomic_write_text, sync_folder, write_failed
 from cprspec.runs.layout import RunDir
 from cprspec.runs.records import Record
 from cprspec.runs.summary import summarise
+from cprspec.spec.encoders import phases_of
 from cprspec.spec.plan import fingerprints
 from cprspec.spec.registry import Registry
 from cprspec.spec.resolve import resolve
@@ -56,7 +56,7 @@ def export_run(run: RunDir, phase_name: str | None, out: Path, registry: Registr
         name=resolved.name,
         phase=phase.name,
         backbone=phase.backbone,
-        embedding=moco_options(phase).embedding,
+        embedding=phase.framework.head,
         view=resolved.views[phase.views[0]],
         clip=phase.clip,
         weights_sha256=checkpoint.weights_digest(folder),
@@ -152,7 +152,7 @@ def _phase_table(resolved: Resolved, phase: Phase, facts: Mapping[str, Any]) -> 
 
 
 def _concerns(record: Record, phase: str) -> bool:
-    return phase in (record.encoder or "").split("+")
+    return phase in phases_of(record.encoder or "")
 
 
 def _result(record: Record) -> dict[str, Any]:

@@ -111,6 +111,13 @@ CASES: dict[str, tuple[list[Edit], list[str]]] = {
         [('"cycle+flow"', '"cylce+flow"')],
         ["x.toml:23:20: no phase is called 'cylce'; did you mean 'cycle'?"],
     ),
+    "unknown view of an encoder": (
+        [('"rgb", "cycle+flow", "random"', '"rgb/rgb", "cycle/flwo", "random/residual"')],
+        [
+            "x.toml:23:23: phase 'cycle' does not learn a view 'flwo'; choose from 'rgb'",
+            "x.toml:23:37: no phase learns a view 'residual'; choose from 'rgb', 'flow'",
+        ],
+    ),
     "unknown data set": (
         [('use = "retrieval"', 'use = "retrieval"\ndatasets = ["clip"]')],
         ["x.toml:23:13: no data set is called 'clip'; did you mean 'clips'?"],
