@@ -52,7 +52,8 @@ def check_line(spec: Path, runs: Sequence[Resolved], data: Sequence[Mapping[str,
     if not runs:
         return clean(f"{spec}: a parent for other files, not checked by itself")
     phases = ", ".join(dict.fromkeys(p.name for run in runs for p in run.phases))
-    text = f"{spec}: ok, {len(runs[0].phases)} phases ({phases})"
+    count = len(runs[0].phases)
+    text = f"{spec}: ok, {count} phase{'' if count == 1 else 's'} ({phases})"
     if len(runs) > 1:
         text = f"{spec}: ok, a sweep of {sweep_line(runs)} ({phases})"
     missing = missing_roots(runs)
