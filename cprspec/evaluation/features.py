@@ -8,11 +8,11 @@ so that one that is cut off goes on after its last whole part and ends with the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from attrs import frozen
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
@@ -58,6 +58,25 @@ class FrozenEncoder:
         return functional.normalize(self.network.features(clip_NCTHW).float(), dim=1)
 
 
+class SeesClips(Protocol):
+    """What a pass over videos asks of an encoder: `of_clips` gives rows `[N,F]` that are averaged over a video's clips."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Moved to the device and put into evaluation mode."""
+
+    @property
+    def view(self) -> str:
+        """The view of the clips it sees."""
+
+    @property
+    def to_input(self) -> Normalise:
+        """What makes its input."""
+
+    def of_clips(self, clip_NTHWC: Tensor) -> Tensor:
+        """Rows `[N,F]`, float32, of clips as bytes."""
+
+
 @frozen
 class Keeping:
     """Where the parts of one pass are kept, by which name, and the facts that a part must agree with to be used again.
@@ -84,7 +103,7 @@ class Keeping:
 
 @torch.inference_mode()
 def encode_videos(
-    encoders: Mapping[str, FrozenEncoder],
+    encoders: Mapping[str, SeesClips],
     clips: TestClips,
     workers: int,
     ranks: Ranks,
@@ -144,7 +163,7 @@ def _stream(clips: TestClips, batches: Sequence[list[Batch]], workers: int) -> I
 
 
 def _encode_part(
-    encoders: Mapping[str, FrozenEncoder], batches: Iterator[Item], ranks: Ranks, pause: Callable[[], None] | None
+    encoders: Mapping[str, SeesClips], batches: Iterator[Item], ranks: Ranks, pause: Callable[[], None] | None
 ) -> dict[str, Tensor]:
     """Ids and features of the videos of all ranks' batches, rank after rank."""
     rows: dict[str, list[Tensor]] = {name: [] for name in encoders}
@@ -172,7 +191,7 @@ def join_videos(items: list[Item]) -> Item:
     return joined
 
 
-def _video_features(encoder: FrozenEncoder, clip_WTHWC: Tensor, windows_V: Tensor, device: torch.device) -> Tensor:
+def _video_features(encoder: SeesClips, clip_WTHWC: Tensor, windows_V: Tensor, device: torch.device) -> Tensor:
     """Features `[V,F]` of videos whose windows follow each other in `clip_WTHWC`."""
     chunks = clip_WTHWC.split(WINDOWS_AT_ONCE)
     feature_WF = torch.cat([encoder.of_clips(chunk.to(device, non_blocking=True)) for chunk in chunks])

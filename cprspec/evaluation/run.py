@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from attrs import field, frozen
 
-from cprspec.components.evaluators import Embeddings, Linear, Retrieval
+from cprspec.components.evaluators import Classifier, Embeddings, Linear, Retrieval
 from cprspec.errors import CprspecError
 from cprspec.evaluation.encoders import Trained, features_of, parts_of
 from cprspec.evaluation.kept import Kept
@@ -39,7 +39,7 @@ def evaluate(name: str, options: Evaluator, trained: Trained, work: Path) -> Res
         case Embeddings():
             facts, tensors = embed(options, trained, work)
             return Result({**about, **facts}, tensors)
-        case Linear():
+        case Linear() | Classifier():
             facts, tensors = recognise(name, options, trained, work)
             return Result({**about, **facts}, tensors)
     raise CprspecError(f"evaluation '{name}': '{options.name}' cannot be run by this version")

@@ -9,6 +9,8 @@ Shapes: N clips, F channels of the backbone's map, D size of the embedding, C cl
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool3d, normalize
@@ -85,4 +87,32 @@ class ClassHead(nn.Module):
         if self.l2:
             feature_NF = normalize(feature_NF)
         scores_NC: Tensor = self.linear(self.dropout(self.norm(feature_NF)))
+        return scores_NC
+
+
+class Classifier(nn.Module):
+    """Clips to class scores, `[N,3,T,H,W] -> [N,C]`: the backbone of `encoder`, pooled, and `head` on it.
+
+    `frozen` leaves the backbone as it is: in evaluation mode and without gradients.
+    """
+
+    def __init__(self, encoder: Encoder, head: ClassHead, *, frozen: bool = False) -> None:
+        super().__init__()
+        self.backbone = encoder[0].requires_grad_(not frozen)
+        self.pool = encoder[1]
+        self.head = head
+        self.frozen = frozen
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, except for a frozen backbone."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, clip_NCTHW: Tensor) -> Tensor:
+        """Class scores before the softmax."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            feature_NF = self.pool(self.backbone(clip_NCTHW)).flatten(1)
+        scores_NC: Tensor = self.head(feature_NF)
         return scores_NC

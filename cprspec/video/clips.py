@@ -23,6 +23,7 @@ from cprspec.errors import CprspecError, Problem
 from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip
 from cprspec.video import augment as augmentation
+from cprspec.video import crops
 from cprspec.video.sampling import generator, spaced_windows, test_windows, train_indices
 from cprspec.video.store import Store
 
@@ -118,10 +119,10 @@ class TrainClips(Dataset[Item]):
 
 
 class TestClips(Dataset[Item]):
-    """Every test window of a video, centre-cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
+    """Every test window of a video, cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
 
     `one_window` takes one at random and `jitter` varies its colours at random (CoCLR's published protocol), both by `seed`.
-    `iic` takes IIC's evenly spaced clips and its crop instead.
+    `iic` takes IIC's evenly spaced clips and its size of crop instead. `flow_aware` as in training.
     """
 
     __test__ = False  # not a test, whatever its name says to pytest
@@ -138,10 +139,13 @@ class TestClips(Dataset[Item]):
         jitter: bool = False,
         one_window: bool = False,
         iic: bool = False,
+        crop: crops.TestCrop = crops.CENTRE,
+        flow_aware: bool = False,
     ) -> None:
         self._reader = Reader(index, dict(views), clip.stored_side, store)
         self._ids, self._clip = ids, clip
         self._seed, self._jitter, self._one_window, self._iic = seed, jitter, one_window, iic
+        self._crop, self._flow_aware = crop, flow_aware
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -160,13 +164,18 @@ class TestClips(Dataset[Item]):
         if self._one_window:
             windows = windows[int(rng.integers(len(windows)))][None]
         height, width = next(iter(stored.values())).shape[1:3]
-        side = round((IIC_CENTRE if self._iic else CENTRE) * min(height, width))
-        box = ((height - side) // 2, (width - side) // 2, side, side)
-        drawn = [augmentation.Drawn(box, flip=False, colours=self._colours(rng)) for _ in windows]
+        box = self._crop.box(IIC_CENTRE if self._iic else CENTRE, height, width)
+        drawn = [augmentation.Drawn(box, self._crop.mirrored, self._colours(rng)) for _ in windows]
         item = {"video": torch.tensor(video)}
         for name, whole in stored.items():
             clips = [
-                augmentation.apply(self._reader.cut(whole, frames), how, self._clip.size)
+                augmentation.apply(
+                    self._reader.cut(whole, frames),
+                    how,
+                    self._clip.size,
+                    is_flow=whole.shape[-1] == 2,
+                    flow_aware=self._flow_aware,
+                )
                 for frames, how in zip(windows, drawn, strict=True)
             ]
             item[name] = torch.from_numpy(np.stack(clips))
@@ -233,9 +242,15 @@ def train_loader(
     workers: int,
     pin_memory: bool,
     clips: int = 2,
+    ids: Ints | None = None,
 ) -> DataLoader[Item]:
-    """One loader for all the rest of a phase, so that its workers start once; `clips` of each video."""
-    dataset = TrainClips(index, index.ids("train"), views, clip, augment, store, order.seed, clips)
+    """One loader for all the rest of a phase, so that its workers start once; `clips` of each video.
+
+    `ids` are the videos, all of the training split unless given.
+    """
+    dataset = TrainClips(
+        index, index.ids("train") if ids is None else ids, views, clip, augment, store, order.seed, clips
+    )
     return DataLoader(
         dataset,
         batch_sampler=order,
