@@ -11,9 +11,8 @@ from attrs import frozen
 from cprspec.errors import Place, Problem
 from cprspec.spec.by_epoch import ByEpoch
 from cprspec.spec.compose import Composed
-from cprspec.spec.kinds import Component, Evaluator, fields_of
 from cprspec.spec.encoders import encoder_names, views_seen
-from cprspec.spec.kinds import Component, Evaluator
+from cprspec.spec.kinds import Component, Evaluator, fields_of
 from cprspec.spec.plan import find_cycle
 from cprspec.spec.schema import RANDOM, Phase
 from cprspec.spec.tables import PhaseTable
