@@ -42,6 +42,8 @@ def launch_all(requests: list[Request], nodes: Nodes) -> tuple[int, list[Path]]:
         try:
             done.append(launch(request, nodes))
         except Stopped as stopped:
+            if number < len(requests):
+                _say(f"not begun: {', '.join(later.title for later in requests[number:])}")
             return 128 + stopped.number, done
         except CprspecError as error:
             print_problems(error.problems)
