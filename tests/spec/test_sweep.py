@@ -19,6 +19,7 @@ from cprspec.spec.schema import Resolved
 from cprspec.spec.sweep import MAX_RUNS
 from cprspec.spec.toml import to_toml
 from cprspec.spec.verdict import new_phases, run_names, sweep_line
+from cprspec.training.request import Request, read_requests
 
 All = Callable[..., tuple[Resolved, ...]]
 
@@ -202,6 +203,18 @@ def test_what_is_wrong(sweep: str, expected: str, every: All) -> None:
     problems = wrong(every, text, *overrides)
     expected = expected if text else expected.replace("x.toml:24:1", "--set")
     assert any(expected in problem for problem in problems), problems
+
+
+def test_a_sweep_beside_other_files_is_asked_for_run_by_run(good: str) -> None:
+    Path("x.toml").write_text(good + "[sweep]\nminer.topk = [1, 2]\nseed = [0, 1]\n")
+    Path("y.toml").write_text(good)
+    requests = read_requests(["y.toml", "x.toml"], Request(spec=Path(), runs=Path("runs")))
+    found = [(r.resolve().name, r.resolve().seed) for r in requests]
+    assert found == [("y", 0), ("x-topk-1", 0), ("x-topk-1", 1), ("x-topk-2", 0), ("x-topk-2", 1)]
+    assert [r.title for r in requests[:2]] == ["y.toml", "x-topk-1, seed 0"]
+    Path("x.toml").write_text(good + "[sweep]\nminer.topk = [1, 99]\n")
+    with pytest.raises(CprspecError, match="topk 99 is more than the queue holds, 64"):
+        read_requests(["y.toml", "x.toml"], Request(spec=Path(), runs=Path("runs")))
 
 
 def test_too_many_runs_are_not_even_made(every: All) -> None:
