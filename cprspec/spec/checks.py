@@ -110,7 +110,7 @@ def _frame(e: _Experiment, name: str, phase: Phase) -> Iterator[Problem]:
         yield Problem(f"'frame' is a height and a width, found {len(frame)} numbers", e.at(name, "augment", "frame"))
     elif frame and min(frame) < phase.clip.size:
         message = f"a crop of {phase.clip.size} pixels does not fit pictures of {frame[0]}x{frame[1]}"
-        yield Problem(message, e.at(name, "augment", "frame"), "lower clip.size or raise frame")
+        yield Problem(message, e.at(name, "clip", "size"), "lower it, or raise the augmentation's 'frame'")
 
 
 def _references(e: _Experiment) -> Iterator[Problem]:
