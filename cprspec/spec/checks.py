@@ -164,7 +164,7 @@ def _mining(e: _Experiment) -> Iterator[Problem]:
             message = f"phase {quoted(name)} mines with {quoted(parent.name)}, which has the same view"
             place = e.composed.place("phase", name, "mine_with")
             yield Problem(message, place, "mining looks for what another view sees", warning=True)
-        if parent and len(parent.views) > 1:
+        if parent and 1 < len(parent.views) == parent.framework.views_per_phase:
             message = f"phase {quoted(name)} mines with {quoted(parent.name)}, which has {len(parent.views)} views"
             yield Problem(message, e.composed.place("phase", name, "mine_with"), "it has to be one")
         yield from _own_banks(e, name, phase)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import pytest
@@ -124,6 +125,16 @@ def test_iic_is_as_published(read: Callable[..., Resolved]) -> None:
     assert (phase.framework.head, phase.framework.clips_per_video) == (0, 1)
     assert phase.augment.frame == (128, 171)  # type: ignore[attr-defined]
     assert phase.miner is not None
+
+
+def test_the_documented_example_works(read: Callable[..., Resolved]) -> None:
+    page = (Path(__file__).parents[2] / "docs/experiment-language.md").read_text()
+    part = page.partition("\n## IIC\n")[2].partition("\n## ")[0]
+    example = "\n".join(line.removeprefix("    ") for line in part.split("\n") if line.startswith("    "))
+    resolved = read('format = 1\ndataset.clips.use = "folder"\nclip = { frames = 16, size = 112 }\n' + example)
+    assert resolved.warnings == ()
+    assert resolved.phases[0].miner is not None
+    assert {view.normalise for view in resolved.views.values()} == {"none"}
 
 
 def test_views_of_iic(read: Callable[..., Resolved]) -> None:

@@ -11,6 +11,12 @@ import pytest
 import torch
 from small_run import SPEC, events, losses, mining, same, state, the_run, weights
 
+from cprspec.errors import CprspecError
+from cprspec.runs.layout import RunDir
+from cprspec.spec.registry import builtin_registry
+from cprspec.weights.embed import load_encoder
+from cprspec.weights.export import export_run
+
 HEAD, TAIL = SPEC[: SPEC.index("[framework]")], SPEC[SPEC.index("[launch]") :]
 IIC = (
     HEAD
@@ -106,6 +112,22 @@ def test_killed_and_resumed_equals_uninterrupted(reference, cprspec, tmp_path):
         assert same(weights(run, phase), weights(reference, phase))
         assert same(state(run, phase), state(reference, phase))
     assert mining(run, "iic", 1) == mining(reference, "iic", 1)
+
+
+def test_an_export_is_fed_as_the_phase_was_in_the_view_that_was_asked_for(reference, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("CPRSPEC_CACHE", str(cache))
+    registry = builtin_registry()
+    for view in ("rgb", "u"):
+        table = export_run(RunDir(reference), "iic", tmp_path / view, registry, view).table
+        assert table["normalisation"] == {"scale": 255.0, "mean": [0.0] * 3, "std": [1.0] * 3}
+        assert table["head"] == {"embedding": 0}
+    assert table["view"]["axis"] == "x"
+    loaded = load_encoder(tmp_path / "u", "cpu")
+    assert same(dict(loaded.network.state_dict()), weights(reference, "iic"))
+    video = next(cache.glob("motion/*/test/*/*.mp4"))
+    assert loaded.embed(video).features_VF.shape == (1, loaded.network.feature_size)
+    with pytest.raises(CprspecError, match="has no view 'flow'"):
+        export_run(RunDir(reference), "iic", tmp_path / "x", registry, "flow")
 
 
 @pytest.mark.slow
