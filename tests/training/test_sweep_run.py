@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import tomli
 from small_run import SPEC, events, mining, same, weights
 
@@ -20,7 +21,7 @@ miner.topk = 2
 """
 
 
-def test_a_sweep_goes_on_after_a_failure_and_its_runs_stand_alone(cprspec, tmp_path):
+def test_a_sweep_goes_on_after_a_failure_shares_phases_and_compares(cprspec, tmp_path):
     (tmp_path / "sweep.toml").write_text(SPEC + SWEEP)
     done = cprspec("run", "sweep.toml", "--runs", "runs", check=False)
     assert done.returncode == 1
@@ -37,8 +38,14 @@ def test_a_sweep_goes_on_after_a_failure_and_its_runs_stand_alone(cprspec, tmp_p
         assert ("sweep" in resolved, resolved["name"], resolved["miner"]["topk"]) == (False, name, topk)
         table = mining(run, "cycle", 1)
         assert table["picks"] == topk * table["queries"]
-    # one run of the sweep goes on from its own directory, as if it had been stopped before its last phase
-    run = runs["small-two"]
+
+
+@pytest.mark.slow
+def test_one_run_of_a_sweep_goes_on_from_its_own_directory(cprspec, tmp_path):
+    (tmp_path / "sweep.toml").write_text(SPEC + SWEEP)
+    cprspec("run", "sweep.toml", "--runs", "runs", "--set", 'sweep.only=["one", "two"]')
+    (run,) = tmp_path.glob("runs/small-two/*")
+    # as if it had been stopped before its last phase was finished
     before = weights(run, "cycle")
     (run / "phases" / "cycle" / "phase.json").unlink()
     (run / "evaluations" / "nn.json").unlink()
@@ -46,9 +53,11 @@ def test_a_sweep_goes_on_after_a_failure_and_its_runs_stand_alone(cprspec, tmp_p
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
     assert (run / "evaluations" / "nn.json").is_file()
     assert same(weights(run, "cycle"), before)
-    assert len(list(tmp_path.glob("runs/*/*"))) == 3
+    assert mining(run, "cycle", 1)["picks"] == 2 * mining(run, "cycle", 1)["queries"]
+    assert len(list(tmp_path.glob("runs/*/*"))) == 2
 
 
+@pytest.mark.slow
 def test_seeds_are_compared_as_one_experiment(cprspec, tmp_path):
     (tmp_path / "seeds.toml").write_text(SPEC[: SPEC.index("[phase.flow]")] + SPEC[SPEC.index("[evaluate.nn]") :])
     done = cprspec("run", "seeds.toml", "--runs", "runs", "--set", "sweep.seed=[1, 2]")
