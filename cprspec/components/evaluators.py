@@ -42,4 +42,34 @@ class Embeddings(Evaluator):
     datasets: tuple[str, ...] = option((), help="data sets to embed; none means the one that phases train on")
 
 
-COMPONENTS = (Retrieval, Embeddings)
+@frozen(kw_only=True)
+class Linear(Evaluator):
+    """Recognition by a linear layer trained on the stored feature of every video; encoders stay as they are.
+
+    The head is L2 normalisation, batch norm, linear, as CoCLR's probe has it; the last epoch counts. `a+b` joins two
+    encoders by averaging their class probabilities.
+    """
+
+    name: ClassVar[str] = "linear"
+    encoders: tuple[str, ...] = option(
+        (),
+        help="phases, `random`, or two of them joined as `a+b`; none means every phase, their views joined, and random",
+    )
+    datasets: tuple[str, ...] = option((), help="data sets to recognise; none means the one that phases train on")
+    l2: bool = option(True, help="normalise features to unit length")
+    batch_norm: bool = option(True, help="batch norm between feature and linear layer")
+    epochs: int = option(100, help="passes over the training videos", ge=1)
+    batch_size: int = option(1024, help="largest number of videos in a step", ge=2)
+    lr: float = option(1.0, help="learning rate", gt=0)
+    momentum: float = option(0.9, help="share of the last step that is kept", ge=0, lt=1)
+    weight_decay: float = option(1e-3, help="L2 term", ge=0)
+    milestones: tuple[int, ...] = option((60, 80), help="epochs at which the learning rate falls")
+    gamma: float = option(0.1, help="factor at each milestone", gt=0, le=1)
+
+    @property
+    def protocol(self) -> str:
+        """What records call it."""
+        return "linear-features"
+
+
+COMPONENTS = (Retrieval, Embeddings, Linear)

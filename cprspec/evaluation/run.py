@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from attrs import field, frozen
 
-from cprspec.components.evaluators import Embeddings, Retrieval
+from cprspec.components.evaluators import Embeddings, Linear, Retrieval
 from cprspec.errors import CprspecError
 from cprspec.evaluation.encoders import Trained, features_of, parts_of
+from cprspec.evaluation.recognise import recognise
 from cprspec.evaluation.retrieval import class_recall_at_1, mean_average_precision, recall_at, similarity
 from cprspec.spec.encoders import default_encoders
 from cprspec.spec.kinds import Evaluator
@@ -39,6 +40,9 @@ def evaluate(name: str, options: Evaluator, trained: Trained, work: Path) -> Res
             return Result({**about, **retrieve(options, trained)})
         case Embeddings():
             facts, tensors = embed(options, trained)
+            return Result({**about, **facts}, tensors)
+        case Linear():
+            facts, tensors = recognise(name, options, trained, work)
             return Result({**about, **facts}, tensors)
     raise CprspecError(f"evaluation '{name}': '{options.name}' cannot be run by this version")
 
