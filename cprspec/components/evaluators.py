@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from attrs import frozen
@@ -11,10 +12,10 @@ from cprspec.spec.kinds import Evaluator, option
 
 @frozen(kw_only=True)
 class Retrieval(Evaluator):
-    """Nearest-neighbour video retrieval: a test video finds training videos of its class (CoCLR's protocol).
+    """Nearest-neighbour video retrieval: a test video finds training videos of its class.
 
-    Features are pooled, each split is centred by its own mean and L2-normalised; reported are R@k, mAP and both per view.
-    `a+b` joins two encoders by adding their cosine matrices.
+    CoCLR's protocol: features are pooled, each split is centred by its own mean and L2-normalised, and `a+b` adds two
+    encoders' cosines. IIC's: ten clips, the flattened map before pooling, no centring, and `a+b` is one long feature.
     """
 
     name: ClassVar[str] = "retrieval"
@@ -22,11 +23,19 @@ class Retrieval(Evaluator):
         (),
         help="phases, `random`, or two of them joined as `a+b`; none means every phase, their views joined, and random",
     )
-    datasets: tuple[str, ...] = option((), help="data sets to search in; none means the one that phases train on")
+    datasets: tuple[str, ...] = option(
+        (), help="data sets whose test videos are the queries; none means the one that phases train on"
+    )
+    gallery: str | None = option(
+        None, help="the data set whose training videos are searched (default: the queries' own)"
+    )
+    classes: Mapping[str, str] | None = option(
+        None, help="what the gallery calls a class of the queries, where it does not have the same name"
+    )
     protocol: str = option(
         "default",
-        help="`default`: every window of every video, no jitter; `coclr`: one random gallery clip and jitter, by seed",
-        choices=("default", "coclr"),
+        help="`default`: every window, no jitter; `coclr`: one random gallery clip and jitter, by seed; `iic`: IIC's",
+        choices=("default", "coclr", "iic"),
     )
     k: tuple[int, ...] = option((1, 5, 10, 20, 50), help="how many neighbours count")
 

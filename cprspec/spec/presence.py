@@ -6,10 +6,12 @@ Data sets read their own indices (`Dataset.build`); no video is opened.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cprspec.errors import CprspecError, Place, Problem
+from cprspec.spec.classes import matched_classes
 from cprspec.spec.schema import Resolved, WeightsFile
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def read_indices(resolved: Resolved, cache: Path) -> tuple[dict[str, Index], lis
             continue
         problems += _training_problems(resolved, index) if name == resolved.train_on else []
         problems += _evaluation_problems(resolved, name, index)
-    return indices, problems
+    return indices, problems + _gallery_problems(resolved, indices)
 
 
 def index_facts(name: str, index: Index) -> dict[str, Any]:
@@ -112,4 +114,29 @@ def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Pr
         if evaluator.needs_test_split and all(v.split != "test" for v in index.videos):
             message = f"evaluation '{title}' needs test videos, and data set '{name}' has none"
             problems.append(Problem(message, place))
+    return problems
+
+
+def _gallery_problems(resolved: Resolved, indices: Mapping[str, Index]) -> list[Problem]:
+    """A gallery without labels or training videos, or one that shares no class with those who ask."""
+    problems: list[Problem] = []
+    for title, evaluator in resolved.evaluate.items():
+        name = getattr(evaluator, "gallery", None)
+        if name is None or name not in indices:
+            continue
+        gallery = indices[name]
+        place = resolved.places.get(("evaluate", title, "gallery"), Place(str(resolved.source)))
+        if all(v.label is None or v.split != "train" for v in gallery.videos):
+            message = f"evaluation '{title}' searches data set '{name}', which has no training videos with labels"
+            problems.append(Problem(message, place))
+            continue
+        for dataset in evaluator.datasets or (resolved.train_on,):
+            if dataset == name or dataset not in indices:
+                continue
+            try:
+                matched_classes(
+                    indices[dataset].classes, gallery.classes, getattr(evaluator, "classes", None) or {}, place
+                )
+            except CprspecError as error:
+                problems += error.problems
     return problems

@@ -75,7 +75,7 @@ def _read(
     launch = _structured(Launch, composed, "launch", problems)
     published = _published(composed, problems)
     given = _roots(composed, reader, datasets, roots, problems)
-    problems += check_experiment(composed, phase_reader.tables, phases, evaluate)
+    problems += check_experiment(composed, phase_reader.tables, phases, evaluate, datasets)
     if top is None or launch is None or any(not p.warning for p in problems):
         return None
     return Resolved(
