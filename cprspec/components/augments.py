@@ -1,4 +1,4 @@
-"""Augmentation of training clips: CoCLR's as published, and the same with its flow mistakes mended."""
+"""Augmentation of training clips: CoCLR's as published, the same with its flow mistakes mended, and IIC's plain crop."""
 
 from __future__ import annotations
 
@@ -34,4 +34,21 @@ class CoCLR(Augment):
     )
 
 
-COMPONENTS = (CoCLR,)
+@frozen(kw_only=True)
+class Crop(Augment):
+    """A crop of the clip's size at a random place, once per clip and alike in every view; nothing else (IIC).
+
+    IIC resizes pictures to 128x171 first and crops 112 (the `iic` card). Flow is mirrored with its x negated.
+    """
+
+    name: ClassVar[str] = "crop"
+    flow_aware: ClassVar[bool] = True
+    frame: tuple[int, ...] = option(
+        (),
+        help="height and width to which pictures are resized before the crop, pixels; none: as they are stored",
+        ge=8,
+    )
+    flip: float = option(0.0, help="probability of mirroring", ge=0, le=1)
+
+
+COMPONENTS = (CoCLR, Crop)

@@ -1,7 +1,9 @@
-"""CoCLR's augmentation of a clip, on bytes with OpenCV: every parameter drawn first, then applied to each view alike.
+"""Augmentation of clips, on bytes with OpenCV: every parameter drawn first, then applied to each view alike.
 
-Source: PROTOCOL 2.1. Brightness, contrast and saturation blend with black, the clip's mean grey and the grey picture, as PIL
-defines them (contrast: per frame). Hue turns the colour circle in HSV. Legend: T frames, H height, W width.
+Source: CoCLR's and IIC's public code (PROTOCOL 2.1, 2.3). Brightness, contrast and saturation blend with black, the clip's
+mean grey and the grey picture, as PIL defines them (contrast: per frame). Hue turns the colour circle in HSV.
+
+Legend: T frames, H height, W width.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from cprspec.components.augments import CoCLR
+from cprspec.components.augments import CoCLR, Crop
+from cprspec.spec.schema import Clip
 
 Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
 
 COLOURS = ("brightness", "contrast", "saturation", "hue")
 
@@ -27,6 +31,7 @@ class Drawn:
     """What is done to one clip, the same in every view. `box` is top, left, height, width in pixels of the stored size.
 
     `colours` are (name, factor) in the order they apply; `gray` is a channel for each frame; `sigma` blurs, in pixels.
+    `frame` (height, width) is the size pictures get before the box is cut out of them; None: the stored one.
     """
 
     box: tuple[int, int, int, int]
@@ -34,6 +39,30 @@ class Drawn:
     colours: tuple[tuple[str, float], ...] = ()
     gray: tuple[int, ...] = ()
     sigma: float = 0.0
+    frame: tuple[int, int] | None = None
+
+
+def draw_clips(
+    options: CoCLR | Crop, rng: np.random.Generator, picks: list[Ints], clip: Clip, height: int, width: int
+) -> tuple[list[Ints], list[Drawn]]:
+    """The frames `[T]` and the parameters of every clip of a video; `picks` are the frames drawn for each."""
+    if isinstance(options, Crop):
+        return picks, [draw_crop(options, rng, clip.size, height, width) for _ in picks]
+    strong = [bool(rng.random() < options.strong) for _ in picks]
+    if len(picks) == 2 and rng.random() < options.one_clip:
+        picks = [picks[int(rng.integers(2))]] * 2
+        first = bool(rng.integers(2))
+        strong = [first, not first]
+    return picks, [draw(options, rng, clip.frames, height, width, s) for s in strong]
+
+
+def draw_crop(options: Crop, rng: np.random.Generator, size: int, height: int, width: int) -> Drawn:
+    """A box of `size` pixels somewhere in the picture, once for the whole clip."""
+    frame = (options.frame[0], options.frame[1]) if options.frame else None
+    tall, wide = frame or (height, width)
+    tall_cut, wide_cut = min(size, tall), min(size, wide)
+    box = (int(rng.integers(tall - tall_cut + 1)), int(rng.integers(wide - wide_cut + 1)), tall_cut, wide_cut)
+    return Drawn(box, flip=bool(rng.random() < options.flip), frame=frame)
 
 
 def draw(options: CoCLR, rng: np.random.Generator, frames: int, height: int, width: int, strong: bool) -> Drawn:
@@ -68,6 +97,9 @@ def apply(clip_THWC: Bytes, drawn: Drawn, size: int, *, is_flow: bool = False, f
 
     With `flow_aware`, mirroring negates x (see `MIRRORED`) and colours are left alone.
     """
+    if drawn.frame is not None and clip_THWC.shape[1:3] != drawn.frame:
+        tall, wide = drawn.frame
+        clip_THWC = np.stack([cv2.resize(frame, (wide, tall), interpolation=cv2.INTER_LINEAR) for frame in clip_THWC])
     top, left, height, width = drawn.box
     cut = clip_THWC[:, top : top + height, left : left + width]
     # PIL's bicubic smooths when it shrinks; OpenCV's does not, which matters from about 1.5. Area costs 2.6 times as much.

@@ -17,7 +17,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cprspec.components.augments import CoCLR
+from cprspec.components.augments import CoCLR, Crop
 from cprspec.data.index import Index
 from cprspec.errors import CprspecError, Problem
 from cprspec.spec.kinds import Augment, View
@@ -68,9 +68,10 @@ class Reader:
 
 
 class TrainClips(Dataset[Item]):
-    """Two clips of each training video. An item is asked for as (epoch, position in `ids`).
+    """Some clips of each training video. An item is asked for as (epoch, position in `ids`).
 
-    It holds `video` (its id) and for each view uint8 `[2,T,size,size,3]`: clip 1, the query's, and clip 2, the key's.
+    It holds `video` (its id) and for each view uint8 `[clips,T,size,size,3]`: of two, clip 1 is the query's and clip 2 the
+    key's.
     """
 
     def __init__(
@@ -82,10 +83,11 @@ class TrainClips(Dataset[Item]):
         augment: Augment,
         store: Store,
         seed: int,
+        clips: int = 2,
     ) -> None:
-        assert isinstance(augment, CoCLR)
+        assert isinstance(augment, CoCLR | Crop)
         self._reader = Reader(index, dict(views), clip.stored_side, store)
-        self._ids, self._clip, self._augment, self._seed = ids, clip, augment, seed
+        self._ids, self._clip, self._augment, self._seed, self._clips = ids, clip, augment, seed, clips
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -97,13 +99,8 @@ class TrainClips(Dataset[Item]):
         stored = self._reader.stored(video)
         length = min(len(s) for s in stored.values())
         height, width = next(iter(stored.values())).shape[1:3]
-        picks = [train_indices(length, self._clip.frames, self._clip.stride, rng) for _ in range(2)]
-        strong = [bool(rng.random() < self._augment.strong) for _ in range(2)]
-        if rng.random() < self._augment.one_clip:
-            picks = [picks[int(rng.integers(2))]] * 2
-            first = bool(rng.integers(2))
-            strong = [first, not first]
-        drawn = [augmentation.draw(self._augment, rng, self._clip.frames, height, width, s) for s in strong]
+        picks = [train_indices(length, self._clip.frames, self._clip.stride, rng) for _ in range(self._clips)]
+        picks, drawn = augmentation.draw_clips(self._augment, rng, picks, self._clip, height, width)
         item = {"video": torch.tensor(video)}
         for name, whole in stored.items():
             clips = [
@@ -235,11 +232,12 @@ def train_loader(
     order: PhaseOrder,
     workers: int,
     pin_memory: bool,
+    clips: int = 2,
 ) -> DataLoader[Item]:
-    """One loader for all the rest of a phase, so that its workers start once."""
-    clips = TrainClips(index, index.ids("train"), views, clip, augment, store, order.seed)
+    """One loader for all the rest of a phase, so that its workers start once; `clips` of each video."""
+    dataset = TrainClips(index, index.ids("train"), views, clip, augment, store, order.seed, clips)
     return DataLoader(
-        clips,
+        dataset,
         batch_sampler=order,
         num_workers=workers,
         pin_memory=pin_memory,

@@ -10,6 +10,7 @@ from pathlib import Path
 import golden_backbones
 import golden_cascade
 import golden_features
+import golden_iic
 import golden_models
 import golden_training
 import pytest
@@ -33,10 +34,10 @@ CHECKS = {
     "cmr": golden_features.check_cmr,
     "frame_sampling": golden_features.check_sampling,
     "flow_quantisation": golden_features.check_flow,
+    "iic_nce": golden_iic.check_nce,
+    "iic_views": golden_iic.check_views,
 }
 LATER = {
-    "iic_nce": "IIC is not part of this version yet",
-    "iic_views": "IIC is not part of this version yet",
     "linear_head": "the linear probe is not part of this version yet",
     "ten_crop": "ten-crop classification is not part of this version yet",
 }
