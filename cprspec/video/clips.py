@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import cv2
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -121,7 +121,7 @@ class TestClips(Dataset[Item]):
     """Every test window of a video, centre-cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
 
     `one_window` takes one at random and `jitter` varies its colours at random (CoCLR's published protocol), both by `seed`.
-    `iic` takes IIC's evenly spaced clips and its crop instead.
+    `iic` takes IIC's evenly spaced clips, and its centre crop or the centre of the random crop that phases train with.
     """
 
     __test__ = False  # not a test, whatever its name says to pytest
@@ -138,10 +138,12 @@ class TestClips(Dataset[Item]):
         jitter: bool = False,
         one_window: bool = False,
         iic: bool = False,
+        crop: Crop | None = None,
     ) -> None:
         self._reader = Reader(index, dict(views), clip.stored_side, store)
         self._ids, self._clip = ids, clip
         self._seed, self._jitter, self._one_window, self._iic = seed, jitter, one_window, iic
+        self._crop = crop if iic else None
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -160,9 +162,12 @@ class TestClips(Dataset[Item]):
         if self._one_window:
             windows = windows[int(rng.integers(len(windows)))][None]
         height, width = next(iter(stored.values())).shape[1:3]
-        side = round((IIC_CENTRE if self._iic else CENTRE) * min(height, width))
-        box = ((height - side) // 2, (width - side) // 2, side, side)
-        drawn = [augmentation.Drawn(box, flip=False, colours=self._colours(rng)) for _ in windows]
+        if self._crop is not None:
+            centre = augmentation.centre_crop(self._crop, self._clip.size, height, width)
+        else:
+            side = round((IIC_CENTRE if self._iic else CENTRE) * min(height, width))
+            centre = augmentation.Drawn(((height - side) // 2, (width - side) // 2, side, side), flip=False)
+        drawn = [evolve(centre, colours=self._colours(rng)) for _ in windows]
         item = {"video": torch.tensor(video)}
         for name, whole in stored.items():
             clips = [

@@ -74,7 +74,9 @@ def test_features_by_definition():
                 with torch.no_grad():
                     map_ = encoder.network[0](encoder.to_input(window[None]))
                 flat = name == "flat"
-                each.append(max_pool3d(map_, (1, 2, 2)).flatten() if flat else normalize(map_.mean((0, 2, 3, 4)), dim=0))
+                each.append(
+                    max_pool3d(map_, (1, 2, 2)).flatten() if flat else normalize(map_.mean((0, 2, 3, 4)), dim=0)
+                )
             assert_close(found[name][row], torch.stack(each).mean(0), atol=1e-5, rtol=1e-5)
 
 
