@@ -19,7 +19,9 @@ class MoCo(Framework):
 
     name: ClassVar[str] = "moco"
     views_per_phase: ClassVar[int] = 1
+    clips_per_video: ClassVar[int] = 2
     brings_banks: ClassVar[bool] = False
+    networks: ClassVar[int] = 2
 
     embedding: int = option(128, help="size of the normalised embedding", ge=1)
     temperature: float = option(0.07, help="softmax temperature", gt=0)
@@ -42,5 +44,41 @@ class MoCo(Framework):
         choices=("positive", "ignore"),
     )
 
+    @property
+    def head(self) -> int:
+        """The head is dropped for downstream tasks."""
+        return self.embedding
 
-COMPONENTS = (MoCo,)
+
+@frozen(kw_only=True)
+class IIC(Framework):
+    """Inter-intra contrast (Tao et al., ACM MM 2020): two views of a clip against memory banks of all training videos.
+
+    One encoder sees both views; its pooled feature is contrasted, without a head. Intra-negatives are clips without their
+    motion. With a miner, positives are mined in the banks (IIC + CPR). Settings and losses: IIC's public code.
+    """
+
+    name: ClassVar[str] = "iic"
+    views_per_phase: ClassVar[int] = 2
+    clips_per_video: ClassVar[int] = 1
+    brings_banks: ClassVar[bool] = True
+    networks: ClassVar[int] = 1
+
+    negatives: int = option(1024, help="bank rows drawn as negatives of each clip, in each view", ge=1)
+    temperature: float = option(0.07, help="softmax temperature", gt=0)
+    momentum: float = option(0.5, help="share of itself that a bank row keeps when its video is seen", ge=0, lt=1)
+    intra_negative: str = option(
+        "repeat",
+        help="what a clip of the first view is told from besides: one frame repeated, two quarters exchanged, or nothing",
+        choices=("repeat", "shuffle", "none"),
+    )
+    loss: str = option(
+        "softmax",
+        help="softmax over the columns, or noise-contrastive estimation with a constant Z",
+        choices=("softmax", "constant_z"),
+    )
+    start_epoch: int = option(1, help="first epoch in which a phase with a miner mines", ge=0)
+    bn_groups: int = option(1, help="groups in which a batch is normalised, as that many GPUs would do it", ge=1)
+
+
+COMPONENTS = (MoCo, IIC)

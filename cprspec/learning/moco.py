@@ -246,9 +246,8 @@ class MoCo(nn.Module):
         return self.row_loss(logits_NL, without_own_key(positive_NL) if drop_own else positive_NL).mean()
 
 
-def own_key_accuracy(step: Step) -> Tensor:
-    """The share of queries whose own key has the highest logit of all."""
-    logits_NL = step.logits_NL.detach()
+def own_key_accuracy(logits_NL: Tensor) -> Tensor:
+    """The share of queries whose own key, in column 0, has the highest logit of all."""
     return (logits_NL[:, 0] > logits_NL[:, 1:].amax(1)).float().mean()
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from safetensors.torch import load as from_bytes
 
-from cprspec.components.frameworks import MoCo as MoCoOptions
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.models.heads import Encoder
 from cprspec.spec.kinds import Backbone
@@ -16,22 +15,16 @@ from cprspec.spec.schema import Phase, WeightsFile
 Weights = Mapping[str, torch.Tensor]
 
 
-def moco_options(phase: Phase) -> MoCoOptions:
-    """The phase's framework, which must be MoCo."""
-    if not isinstance(phase.framework, MoCoOptions):
-        raise CprspecError(
-            f"phase '{phase.name}': framework '{phase.framework.name}' cannot be trained by this version"
-        )
-    return phase.framework
-
-
 def build_encoder(phase: Phase) -> Encoder:
     """An untrained encoder of `phase`, the same for the same seed, without touching global random state."""
-    return new_encoder(phase.backbone, moco_options(phase).embedding, phase.seed)
+    return new_encoder(phase.backbone, phase.framework.head, phase.seed)
 
 
 def new_encoder(backbone: Backbone, embedding: int, seed: int) -> Encoder:
-    """An untrained encoder over `backbone` with a head of `embedding` numbers, as `build_encoder` makes it."""
+    """An untrained encoder over `backbone`, as `build_encoder` makes it.
+
+    `embedding` is the size of the projection head's output; 0: no head, the pooled feature is the embedding.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Encoder(backbone.build(), backbone.feature_size, embedding)

@@ -32,18 +32,18 @@ def conv5_features(map_NFTHW: Tensor) -> Tensor:
 
 
 class Encoder(nn.Sequential):
-    """`[N,3,T,H,W] -> [N,D]`, not normalised. `features` stops at the pooled backbone."""
+    """`[N,3,T,H,W] -> [N,D]`, not normalised. `features` stops at the pooled backbone.
+
+    `embedding` 0 leaves the head out: the embedding is the pooled feature (IIC).
+    """
 
     def __init__(self, backbone: nn.Module, feature_size: int, embedding: int) -> None:
-        super().__init__(
-            backbone,
-            nn.AdaptiveAvgPool3d(1),
-            nn.Conv3d(feature_size, feature_size, 1),
-            nn.ReLU(),
-            nn.Conv3d(feature_size, embedding, 1),
-        )
+        head: list[nn.Module] = []
+        if embedding:
+            head = [nn.Conv3d(feature_size, feature_size, 1), nn.ReLU(), nn.Conv3d(feature_size, embedding, 1)]
+        super().__init__(backbone, nn.AdaptiveAvgPool3d(1), *head)
         self.feature_size = feature_size
-        self.embedding = embedding
+        self.embedding = embedding or feature_size
 
     def features(self, clip_NCTHW: Tensor) -> Tensor:
         """The pooled feature of the backbone `[N,F]`: what retrieval and downstream tasks see."""

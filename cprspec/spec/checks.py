@@ -103,6 +103,17 @@ def _clips(e: _Experiment) -> Iterator[Problem]:
             if value < least:
                 message = f"backbone {quoted(phase.backbone.name)} takes clips of {least} {unit} or more, found {value}"
                 yield Problem(message, e.at(name, "clip", key))
+        yield from _frame(e, name, phase)
+
+
+def _frame(e: _Experiment, name: str, phase: Phase) -> Iterator[Problem]:
+    """Pictures that are resized before the crop have a height and a width, and the crop fits them."""
+    frame = getattr(phase.augment, "frame", ())
+    if frame and len(frame) != 2:
+        yield Problem(f"'frame' is a height and a width, found {len(frame)} numbers", e.at(name, "augment", "frame"))
+    elif frame and min(frame) < phase.clip.size:
+        message = f"a crop of {phase.clip.size} pixels does not fit pictures of {frame[0]}x{frame[1]}"
+        yield Problem(message, e.at(name, "augment", "frame"), "lower clip.size or raise frame")
 
 
 def _references(e: _Experiment) -> Iterator[Problem]:
@@ -140,7 +151,7 @@ def _starts(e: _Experiment) -> Iterator[Problem]:
         facts = (
             ("view", ", ".join(parent.views), ", ".join(phase.views)),
             ("framework", parent.framework.name, phase.framework.name),
-            ("embedding size", _number(parent.framework, "embedding"), _number(phase.framework, "embedding")),
+            ("embedding size", parent.framework.head, phase.framework.head),
         )
         for what, theirs, ours in facts:
             if theirs != ours:
@@ -156,10 +167,37 @@ def _mining(e: _Experiment) -> Iterator[Problem]:
             message = f"phase {quoted(name)} mines with {quoted(parent.name)}, which has the same view"
             place = e.composed.place("phase", name, "mine_with")
             yield Problem(message, place, "mining looks for what another view sees", warning=True)
+        if parent and len(parent.views) > 1:
+            message = f"phase {quoted(name)} mines with {quoted(parent.name)}, which has {len(parent.views)} views"
+            yield Problem(message, e.composed.place("phase", name, "mine_with"), "it has to be one")
+        yield from _own_banks(e, name, phase)
         if phase.miner is None:
             continue
         yield from _cascade(e, name, phase)
         yield from _ubernce(e, name, phase)
+
+
+def _own_banks(e: _Experiment, name: str, phase: Phase) -> Iterator[Problem]:
+    """A framework with banks of its own (IIC) mines there and nowhere else, and can make what it contrasts with."""
+    framework, who = phase.framework, f"framework {quoted(phase.framework.name)}"
+    if not framework.brings_banks:
+        return
+    if phase.mine_with:
+        message = f"{who} mines in banks of its own, so phase {quoted(name)} cannot mine with another"
+        hint = "leave mine_with out, and name a miner in the phase"
+        yield Problem(message, e.composed.place("phase", name, "mine_with"), hint)
+    if getattr(framework, "intra_negative", None) == "shuffle" and phase.clip.frames % 4:
+        message = f"intra-negatives by 'shuffle' exchange quarters of a clip, and {phase.clip.frames} frames have none"
+        yield Problem(message, e.at(name, "clip", "frames"), "a multiple of 4, or intra_negative = 'repeat'")
+    if phase.miner is None:
+        return
+    if getattr(framework, "loss", None) == "constant_z":
+        message = "loss 'constant_z' is defined for one positive, and a miner adds more"
+        yield Problem(message, e.at(name, "framework", "loss"), "loss = 'softmax', or no miner")
+    start = _number(framework, "start_epoch") or 0
+    if start >= phase.epochs:
+        message = f"mining would begin in epoch {start}, and phase {quoted(name)} has {phase.epochs}"
+        yield Problem(message, e.at(name, "framework", "start_epoch"), "epochs count from 0", warning=True)
 
 
 def _cascade(e: _Experiment, name: str, phase: Phase) -> Iterator[Problem]:

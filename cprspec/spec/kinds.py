@@ -25,14 +25,18 @@ def option(
     lt: float | None = None,
     choices: tuple[str, ...] | None = None,
     in_fingerprint: bool = True,
+    added_later: bool = False,
 ) -> Any:
     """A field of a component: default, bounds or allowed words, and the sentence that `cprspec components` shows.
 
-    `in_fingerprint=False` marks facts of the machine (where files lie), which do not change what is learned. Bounds are
+    `in_fingerprint=False` marks facts of the machine (where files lie), which do not change what is learned;
+    `added_later` an option whose default means what was done before it existed: at its default it is not in the
+    fingerprint either, so that phases trained before are still recognised. Bounds are
     checked when an experiment is structured, so that every problem is found in one pass; see spec/structure.py.
     """
     metadata: Mapping[str, Any] = {
         "help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "choices": choices, "in_fingerprint": in_fingerprint,
+        "added_later": added_later,
     }  # fmt: skip
     if isinstance(default, (list, dict, set)):
         raise TypeError("an option's default must be immutable: give a tuple")
@@ -71,11 +75,23 @@ class Backbone(Component):
 
 
 class Framework(Component):
-    """What is contrasted with what: MoCo or IIC."""
+    """What is contrasted with what: MoCo or IIC.
+
+    `views_per_phase`: how many views one phase trains with; `clips_per_video`: how many clips of a video a step sees, in
+    each view; `brings_banks`: whether it mines in banks of its own; `networks`: how many copies of the encoder it holds.
+    """
 
     kind: ClassVar[str] = "framework"
     views_per_phase: ClassVar[int]
+    clips_per_video: ClassVar[int]
     brings_banks: ClassVar[bool]
+    networks: ClassVar[int]
+    bn_groups: int = 1
+
+    @property
+    def head(self) -> int:
+        """Size of the projection head's output that training adds to the backbone; 0 without a head."""
+        return 0
 
 
 class Miner(Component):
@@ -126,10 +142,14 @@ class Dataset(Component):
 
 
 class View(Component):
-    """What a clip is seen as. `reads`: which stored pictures it is made from, `rgb` or `flow`."""
+    """What a clip is seen as.
+
+    `reads`: which stored pictures it is made from, `rgb` or `flow`; `normalise`: how their bytes become the network's input.
+    """
 
     kind: ClassVar[str] = "view"
     reads: ClassVar[str]
+    normalise: str = "imagenet"
 
 
 class Augment(Component):

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from cprspec.errors import CprspecError
 from cprspec.spec.by_epoch import plain
 from cprspec.spec.kinds import Component, fields_of
@@ -98,12 +100,15 @@ def _clip_facts(clip: Clip) -> dict[str, int]:
 
 def _component_facts(component: Component) -> dict[str, Any]:
     """Which component, with which options; for a plugin also the digest of its file."""
-    options = {
-        a.name: plain(getattr(component, a.name))
-        for a in fields_of(type(component))
-        if a.metadata.get("in_fingerprint", True)
-    }
+    options = {a.name: plain(getattr(component, a.name)) for a in fields_of(type(component)) if _counts(a, component)}
     return {"component": f"{component.kind}.{component.name}", "options": options, "code": _plugin_digest(component)}
+
+
+def _counts(option: attrs.Attribute[Any], component: Component) -> bool:
+    """Whether an option changes what is learned; see `kinds.option`."""
+    if option.metadata.get("added_later") and getattr(component, option.name) == option.default:
+        return False
+    return bool(option.metadata.get("in_fingerprint", True))
 
 
 def _plugin_digest(component: Component) -> str | None:

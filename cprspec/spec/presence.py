@@ -96,6 +96,11 @@ def _training_problems(resolved: Resolved, index: Index) -> list[Problem]:
             message = f"the queue of {queue} is larger than the {len(train)} videos to train on"
             hint = "it holds some videos twice; a smaller queue_size avoids that"
             problems.append(Problem(message, place, hint, warning=True))
+        negatives = getattr(phase.framework, "negatives", 0)
+        if negatives > len(train):
+            message = f"{negatives} negatives are drawn from a bank of {len(train)} videos to train on"
+            hint = "some are drawn several times; fewer negatives avoid that"
+            problems.append(Problem(message, place, hint, warning=True))
     if len(train) > 1 and sources == 1:
         problems.append(Problem("every training video has the same source, so nothing can be mined", place))
     return list(dict.fromkeys(problems))

@@ -53,18 +53,20 @@ def _phase_record(resolved: Resolved, phase: Phase, videos: int | None) -> dict[
 def memory_bytes(phase: Phase, encoder: nn.Module) -> int:
     """A rough upper bound of one process's memory in training, for an encoder on the meta device.
 
-    Weights, gradients and optimiser states of the query encoder, a key encoder, a sampler where one mines, the layers'
-    outputs that back-propagation keeps, and the bank. The clips of the three encoders are float32.
+    Weights, gradients and optimiser states of the trained encoder, the framework's other copies of it (MoCo's key encoder),
+    a sampler where one mines, the layers' outputs that back-propagation keeps for every view, and the queue. The clips are
+    float32. Banks of a row for each video (IIC) are left out: how many videos there are is not known here.
     """
     weights: int = 4 * sum(t.numel() for t in encoder.state_dict().values())
-    copies = 3 + _STATES.get(phase.optimizer.name, 2) + (1 if phase.mine_with else 0)
+    copies = 1 + phase.framework.networks + _STATES.get(phase.optimizer.name, 2) + (1 if phase.mine_with else 0)
     micro_batch = phase.batch_size // phase.accumulate
     value_bytes = 2 if phase.precision == "bf16" else 4
     clip = phase.clip
     inputs = 4 * 3 * clip.frames * clip.size**2 * micro_batch * (3 if phase.mine_with else 2)
-    bank: int = 4 * getattr(phase.framework, "queue_size", 0) * getattr(phase.framework, "embedding", 0)
+    outputs = kept_values(encoder, phase) * value_bytes * micro_batch * len(phase.views)
+    bank: int = 4 * getattr(phase.framework, "queue_size", 0) * phase.framework.head
     banks = bank * (2 if phase.mine_with else 1)
-    return weights * copies + kept_values(encoder, phase) * value_bytes * micro_batch + inputs + banks
+    return weights * copies + outputs + inputs + banks
 
 
 def kept_values(encoder: nn.Module, phase: Phase) -> int:

@@ -55,6 +55,12 @@ class Job:
         """Where this phase's checkpoints lie in the run directory."""
         return self.folder / "checkpoints"
 
+    def alike(self, video_N: torch.Tensor, bank_K: torch.Tensor) -> torch.Tensor | None:
+        """For a miner by labels, which of the bank's videos (-1: none) have each clip's label, `[N,K]`; else None."""
+        if self.phase.miner is None or not self.phase.miner.by_labels:
+            return None
+        return (self.label_V[video_N][:, None] == self.label_V[bank_K.clamp(min=0)]) & (bank_K >= 0)
+
     def global_step(self, tally: Tally) -> int:
         """Optimiser steps of the phase that are done at `tally`."""
         return tally.epoch * self.steps_per_epoch + tally.step

@@ -1,58 +1,52 @@
-"""The ledger: which videos were mined for which, over an epoch, and how right that was by labels no miner sees.
+"""The ledger: which videos were mined for which, over an epoch.
 
-The loop adds every mining step (gathered over ranks, in the epoch's global order); `finish` closes the epoch into a
-`MiningTable`: mining precision, CMR in both units beside a random miner, the funnel, the class table and examples.
-Definitions: mining/cmr.py, mining/funnel.py. State goes into a checkpoint, so that an epoch resumed half-way counts whole.
+The loop adds every mining step (gathered over ranks, in the epoch's global order); `finish` has the epoch judged by labels
+no miner sees (judging.py) and gives its `MiningTable`. Where a framework mines in several directions, the ledger keeps a
+book of each, and the table is about their union. State goes into a checkpoint, so that an epoch resumed half-way counts
+whole.
 
-Legend: N queries of a step, M queries of an epoch, P picks of a query, V videos of the data set, C classes.
+Legend: N queries of a step, M queries of an epoch, P picks of a query, V videos of the data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import attrs
 import numpy as np
-from attrs import frozen
+from attrs import define, field
 from numpy.typing import ArrayLike, NDArray
 
 from cprspec.errors import CprspecError, Problem
-from cprspec.mining.cmr import ClassRecall, class_mining_recall, true_positives
-from cprspec.training.mining_table import (
-    ClassRow,
-    Example,
-    FunnelStage,
-    MinedVideo,
-    MiningTable,
-    RecallSummary,
-    or_none,
-)
+from cprspec.training.judging import LABELS_NEEDED, Facts, Ints, judge
+from cprspec.training.mining_table import Direction, MiningTable
 
-Ints = NDArray[np.int64]
+__all__ = ["LABELS_NEEDED", "Ledger"]
 
-LABELS_NEEDED = "labels needed: without them nobody knows which picks are right"
-_EXAMPLES_WITHOUT_LABELS = 32
-_RANKS_SHOWN = 10
+_PARTS = ("query_M", "selected_MP", "counts")
 
 
-@frozen(eq=False)
-class Facts:
-    """What the ledger knows of the data set: class and source of each video (-1: no label), what can be mined, names."""
+@define
+class _Book:
+    """The picks of one direction in the epoch so far; `counts` are its stages' counts, added up."""
 
-    label_V: Ints
-    source_V: Ints
-    usable_V: NDArray[np.bool_]
-    classes: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
+    queries: list[Ints] = field(factory=list)
+    picks: list[Ints] = field(factory=list)
+    counts: Ints | None = None
 
-    def class_name(self, label: int) -> str | None:
-        """The class's name, its number as text where names are unknown, None without a label."""
-        if label < 0:
-            return None
-        return self.classes[label] if label < len(self.classes) else str(label)
+    def add(self, query_N: Ints, selected_NP: Ints, counts: Ints | None) -> None:
+        self.queries.append(query_N)
+        self.picks.append(selected_NP)
+        if counts is not None:
+            self.counts = counts.copy() if self.counts is None else self.counts + counts
 
-    def video_name(self, video: int) -> str:
-        """The video's name, or its number as text where names are unknown."""
-        return self.names[video] if video < len(self.names) else str(video)
+    def joined(self) -> tuple[Ints, Ints]:
+        """Queries `[M]` and picks `[M,P]` of the epoch."""
+        width = max((p.shape[1] for p in self.picks), default=0)
+        padded = [np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=-1) for p in self.picks]
+        if not padded:
+            return np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
+        return np.concatenate(self.queries), np.concatenate(padded)
 
 
 class Ledger:
@@ -60,6 +54,8 @@ class Ledger:
 
     `label_V` (-1: unknown) and `source_V` describe every video of the data set, `split_ids` the usable training videos.
     `classes` and `names` are only for the table's text. `examples` is the number of example queries kept per class.
+    `directions`: what is mined for and the view that mines, where a framework mines more than once; each is then added
+    for the same queries in the same order.
     """
 
     def __init__(
@@ -73,6 +69,7 @@ class Ledger:
         phase: str = "",
         dataset: str = "",
         examples: int = 4,
+        directions: Mapping[str, str] | None = None,
     ) -> None:
         usable_V = np.zeros(len(np.asarray(label_V)), bool)
         usable_V[np.asarray(split_ids, np.int64)] = True
@@ -80,200 +77,75 @@ class Ledger:
             np.asarray(label_V, np.int64), np.asarray(source_V, np.int64), usable_V, tuple(classes), tuple(names)
         )
         self._phase, self._dataset, self._examples = phase, dataset, examples
+        self._directions = dict(directions or {})
         self._clear()
 
     def _clear(self) -> None:
-        self._queries: list[Ints] = []
-        self._picks: list[Ints] = []
-        self._counts: Ints | None = None
+        self._books = {direction: _Book() for direction in self._directions or ("",)}
 
-    def add(self, query_N: ArrayLike, selected_NP: ArrayLike, counts: ArrayLike | None = None) -> None:
+    def add(
+        self, query_N: ArrayLike, selected_NP: ArrayLike, counts: ArrayLike | None = None, *, direction: str = ""
+    ) -> None:
         """One mining step: queries and their picks as video ids (-1: none; P may change), and its `stage_counts`."""
         query, selected = np.asarray(query_N, np.int64), np.asarray(selected_NP, np.int64)
         if query.ndim != 1 or selected.ndim != 2 or len(query) != len(selected):
             raise ValueError(f"queries {query.shape} and selections {selected.shape} do not belong together")
-        self._queries.append(query)
-        self._picks.append(selected)
-        if counts is not None:
-            step_counts = np.asarray(counts, np.int64)
-            self._counts = step_counts.copy() if self._counts is None else self._counts + step_counts
+        self._books[direction].add(query, selected, None if counts is None else np.asarray(counts, np.int64))
 
     def finish(self, epoch: int) -> MiningTable:
         """The table of everything added since the last `finish`; the ledger is empty afterwards."""
-        query_M, selected_MP = self._joined()
-        table = _table(
-            self._facts, query_M, selected_MP, self._counts, epoch, self._phase, self._dataset, self._examples
-        )
+        tables = {
+            direction: self._judged(epoch, *book.joined(), book.counts) for direction, book in self._books.items()
+        }
+        if not self._directions:
+            self._clear()
+            return tables[""]
+        joined = [book.joined() for book in self._books.values()]
+        counts = [book.counts for book in self._books.values() if book.counts is not None]
+        query_M = joined[0][0]
+        union_MP = without_repeats(np.concatenate([selected_MP for _, selected_MP in joined], axis=1))
+        table = self._judged(epoch, query_M, union_MP, sum(counts[1:], counts[0]) if counts else None)
+        found = tuple(Direction(view, self._directions[view], of_it) for view, of_it in tables.items())
         self._clear()
-        return table
+        return attrs.evolve(table, directions=found)
+
+    def _judged(self, epoch: int, query_M: Ints, selected_MP: Ints, counts: Ints | None) -> MiningTable:
+        return judge(
+            self._facts, query_M, selected_MP, counts,
+            epoch=epoch, phase=self._phase, dataset=self._dataset, examples=self._examples,
+        )  # fmt: skip
 
     def state(self) -> dict[str, NDArray[np.int64]]:
         """Everything added so far, for a checkpoint."""
-        query_M, selected_MP = self._joined()
-        counts = np.zeros((0, 3), np.int64) if self._counts is None else self._counts
-        return {"query_M": query_M, "selected_MP": selected_MP, "counts": counts}
+        state: dict[str, NDArray[np.int64]] = {}
+        for direction, book in self._books.items():
+            query_M, selected_MP = book.joined()
+            counts = np.zeros((0, 3), np.int64) if book.counts is None else book.counts
+            for part, value in zip(_PARTS, (query_M, selected_MP, counts), strict=True):
+                state[_key(direction, part)] = value
+        return state
 
     def restore(self, state: dict[str, NDArray[np.int64]]) -> None:
         """Go on from what `state` gave."""
-        missing = sorted({"query_M", "selected_MP", "counts"} - set(state))
+        missing = sorted({_key(direction, part) for direction in self._books for part in _PARTS} - set(state))
         if missing:
             raise CprspecError(Problem(f"the ledger's part of the checkpoint lacks {', '.join(missing)}"), exit_code=1)
         self._clear()
-        if len(state["query_M"]):
-            self.add(state["query_M"], state["selected_MP"])
-        if len(state["counts"]):
-            self._counts = np.asarray(state["counts"], np.int64).copy()
-
-    def _joined(self) -> tuple[Ints, Ints]:
-        width = max((p.shape[1] for p in self._picks), default=0)
-        padded = [np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=-1) for p in self._picks]
-        if not padded:
-            return np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
-        return np.concatenate(self._queries), np.concatenate(padded)
+        for direction, book in self._books.items():
+            query_M, selected_MP, counts = (state[_key(direction, part)] for part in _PARTS)
+            if len(query_M):
+                book.add(query_M, selected_MP, None)
+            if len(counts):
+                book.counts = np.asarray(counts, np.int64).copy()
 
 
-@frozen(eq=False)
-class _Epoch:
-    """One epoch's picks and which of them are right; `judged_MP`: both labels are known."""
-
-    query_M: Ints
-    selected_MP: Ints
-    right_MP: NDArray[np.bool_]
-    judged_MP: NDArray[np.bool_]
-    by_source: ClassRecall
-    by_video: ClassRecall
+def without_repeats(selected_MP: Ints) -> Ints:
+    """`[M,P]` with -1 in place of every pick that stands further left in its row already."""
+    repeated_MP = np.zeros(selected_MP.shape, bool)
+    for p in range(1, selected_MP.shape[1]):
+        repeated_MP[:, p] = (selected_MP[:, :p] == selected_MP[:, p : p + 1]).any(1)
+    return np.where(repeated_MP, -1, selected_MP)
 
 
-def _table(
-    facts: Facts,
-    query_M: Ints,
-    selected_MP: Ints,
-    counts: Ints | None,
-    epoch: int,
-    phase: str,
-    dataset: str,
-    examples: int,
-) -> MiningTable:
-    label_V = facts.label_V
-    labelled = bool((label_V[facts.usable_V] >= 0).any())
-    videos_V = np.arange(len(label_V))
-
-    def recall(unit_V: Ints) -> ClassRecall:
-        return class_mining_recall(
-            query_M,
-            selected_MP,
-            label_V,
-            unit_V,
-            source_V=facts.source_V,
-            usable_V=facts.usable_V,
-            classes=len(facts.classes),
-        )
-
-    judged_MP = (selected_MP >= 0) & (label_V[query_M] >= 0)[:, None] & (label_V[selected_MP] >= 0)
-    seen = _Epoch(
-        query_M,
-        selected_MP,
-        true_positives(query_M, selected_MP, label_V, facts.source_V),
-        judged_MP,
-        by_source=recall(facts.source_V),
-        by_video=recall(videos_V),
-    )
-    right, judged = int(seen.right_MP.sum()), int(judged_MP.sum())
-    return MiningTable(
-        phase=phase,
-        dataset=dataset,
-        epoch=epoch,
-        queries=len(query_M),
-        picks=int((selected_MP >= 0).sum()),
-        true_positives=right if labelled else None,
-        precision=right / judged if judged else None,
-        cmr_source=_summary(seen.by_source) if labelled else None,
-        cmr_video=_summary(seen.by_video) if labelled else None,
-        funnel=_funnel(counts) if labelled else (),
-        classes=_class_rows(facts, seen) if labelled else (),
-        examples=_examples(facts, seen, examples),
-        note=None if labelled else LABELS_NEEDED,
-    )
-
-
-def _summary(recall: ClassRecall) -> RecallSummary:
-    return RecallSummary(
-        median=or_none(recall.median),
-        mean=or_none(recall.mean),
-        median_random=or_none(recall.median_random),
-        mean_random=or_none(recall.mean_random),
-        perfect=recall.perfect,
-        defined=recall.defined,
-        undefined=recall.undefined,
-    )
-
-
-def _funnel(counts: Ints | None) -> tuple[FunnelStage, ...]:
-    rows = [] if counts is None else counts.tolist()
-    return tuple(FunnelStage(stage=s, survivors=n, true_positives=t, in_bank=b) for s, (n, t, b) in enumerate(rows))
-
-
-def _class_rows(facts: Facts, seen: _Epoch) -> tuple[ClassRow, ...]:
-    """A row for each class, by name; counts of queries and picks are of queries of the class."""
-    label_M = facts.label_V[seen.query_M]
-    size = len(seen.by_source.recall_C)
-    of_class = label_M >= 0
-
-    def per_class(values_M: NDArray[np.int64]) -> Ints:
-        return np.bincount(label_M[of_class], weights=values_M[of_class], minlength=size).astype(np.int64)
-
-    queries_C = per_class(np.ones(len(label_M), np.int64))
-    picks_C = per_class(seen.judged_MP.sum(1))
-    right_C = per_class(seen.right_MP.sum(1))
-    rows = [
-        ClassRow(
-            name=facts.class_name(c) or "",
-            sources=int(seen.by_source.instances_C[c]),
-            videos=int(seen.by_video.instances_C[c]),
-            queries=int(queries_C[c]),
-            picks=int(picks_C[c]),
-            precision=float(right_C[c] / picks_C[c]) if picks_C[c] else None,
-            covered_sources=int(seen.by_source.covered_C[c]),
-            covered_videos=int(seen.by_video.covered_C[c]),
-            cmr_source=or_none(seen.by_source.recall_C[c]),
-            cmr_video=or_none(seen.by_video.recall_C[c]),
-            random_source=or_none(seen.by_source.random_C[c]),
-            random_video=or_none(seen.by_video.random_C[c]),
-        )
-        for c in range(size)
-    ]
-    return tuple(sorted(rows, key=lambda row: row.name))
-
-
-def _examples(facts: Facts, seen: _Epoch, per_class: int) -> tuple[Example, ...]:
-    """For each class `per_class` queries that mined something, spread evenly over the epoch; at most 10 picks of each."""
-    mined_m = np.flatnonzero((seen.selected_MP >= 0).any(1)) if seen.selected_MP.size else np.zeros(0, np.int64)
-    label_m = facts.label_V[seen.query_M[mined_m]]
-    chosen: list[int] = []
-    for label in np.unique(label_m):
-        own = mined_m[label_m == label]
-        wanted = per_class if label >= 0 else min(len(own), _EXAMPLES_WITHOUT_LABELS)
-        places = np.unique(np.linspace(0, len(own) - 1, num=min(wanted, len(own))).astype(np.int64))
-        chosen.extend(int(m) for m in own[places])
-    return tuple(_example(facts, seen, m) for m in chosen)
-
-
-def _example(facts: Facts, seen: _Epoch, m: int) -> Example:
-    query = int(seen.query_M[m])
-    mined = [
-        MinedVideo(
-            rank=rank,
-            video=int(video),
-            name=facts.video_name(int(video)),
-            label=facts.class_name(int(facts.label_V[video])),
-            right=bool(seen.right_MP[m, rank]) if seen.judged_MP[m, rank] else None,
-        )
-        for rank, video in enumerate(seen.selected_MP[m])
-        if video >= 0
-    ]
-    return Example(
-        video=query,
-        name=facts.video_name(query),
-        label=facts.class_name(int(facts.label_V[query])),
-        mined=tuple(mined[:_RANKS_SHOWN]),
-    )
+def _key(direction: str, part: str) -> str:
+    return f"{direction}.{part}" if direction else part

@@ -1,8 +1,8 @@
 """Training one phase, from its first step or from a checkpoint to its last: read top to bottom.
 
-Sample order, augmentation, shuffled-BN permutation and own-key coin are pure functions of (seed, epoch, step), so a
-resumed phase continues exactly. One optimiser step is: momentum update, `accumulate` micro-batches forward and
-backward, enqueue, update. Until the queue of a mining phase is full no optimiser step is made (PROTOCOL: as published).
+What a framework does within a step is behind `Stepper`. One optimiser step is: `accumulate` micro-batches forward and
+backward, what was mined into the ledger, the bank, the update. Sample order, augmentation and every draw are pure
+functions of (seed, epoch, step), so a resumed phase continues exactly.
 """
 
 from __future__ import annotations
@@ -19,10 +19,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cprspec.errors import CprspecError, Problem
 from cprspec.learning.exchange import gather_cat
-from cprspec.learning.moco import MoCo, own_key_accuracy, spread
-from cprspec.learning.moco import Step as MicroStep
-from cprspec.mining.funnel import stage_counts
-from cprspec.models.encoders import moco_options
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
@@ -30,31 +26,18 @@ from cprspec.training.ledger import Ledger
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
+from cprspec.training.stepper import Batch, Stepper
 from cprspec.video.clips import PhaseOrder, train_loader
-from cprspec.video.sampling import generator
-
-PERMUTATION, COIN, PICKS = 101, 102, 103
-"""Streams of random numbers beside those of sampling and augmentation."""
-
-Batch = dict[str, torch.Tensor]
 
 
-def train_phase(job: Job, model: MoCo) -> Path:
-    """Train `model` to its last epoch and return the last checkpoint's folder. Raises `Stopped`, `CprspecError`."""
+def train_phase(job: Job, stepper: Stepper) -> Path:
+    """Train to the last epoch and return the last checkpoint's folder. Raises `Stopped`, `CprspecError`."""
     phase = job.phase
-    model.to(job.ranks.device).train()
-    optimizer = phase.optimizer.build(model.encoder_q.parameters())
-    ledger = Ledger(
-        job.index.labels,
-        job.index.source_ids,
-        job.index.ids("train"),
-        classes=job.index.classes,
-        names=[video.name for video in job.index.videos],
-        phase=phase.name,
-        dataset=phase.dataset,
-    )
-    tally, last = resume(job, model, optimizer, ledger)
-    parallel = share_gradients(model) if job.ranks.world > 1 else model
+    stepper.module.to(job.ranks.device).train()
+    optimizer = phase.optimizer.build(stepper.encoder.parameters())
+    ledger = make_ledger(job, stepper)
+    tally, last = resume(job, stepper, optimizer, ledger)
+    parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     batches = iter(make_loader(job, tally))
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
@@ -62,8 +45,9 @@ def train_phase(job: Job, model: MoCo) -> Path:
         for group in optimizer.param_groups:
             group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
         if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
-            miner, model.miner = now, now.build()
-        train_step(job, parallel, model, optimizer, ledger, batches, tally)
+            miner = now
+            stepper.use_miner(now.build())
+        train_step(job, stepper, parallel, optimizer, ledger, batches, tally)
         tally.step += 1
         epoch_over = tally.step == job.steps_per_epoch
         if epoch_over:
@@ -72,7 +56,7 @@ def train_phase(job: Job, model: MoCo) -> Path:
         overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
         stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
         if epoch_over or overdue or stop:
-            last = save(job, model, optimizer, ledger, tally)
+            last = save(job, stepper, optimizer, ledger, tally)
             saved = time.monotonic()
         if stop and tally.epoch < phase.epochs:
             raise Stopped(stop, job.global_step(tally))
@@ -80,7 +64,21 @@ def train_phase(job: Job, model: MoCo) -> Path:
     return last
 
 
-def share_gradients(model: MoCo) -> torch.nn.Module:
+def make_ledger(job: Job, stepper: Stepper) -> Ledger:
+    """The phase's ledger, empty."""
+    return Ledger(
+        job.index.labels,
+        job.index.source_ids,
+        job.index.ids("train"),
+        classes=job.index.classes,
+        names=[video.name for video in job.index.videos],
+        phase=job.phase.name,
+        dataset=job.phase.dataset,
+        directions=stepper.directions,
+    )
+
+
+def share_gradients(model: torch.nn.Module) -> torch.nn.Module:
     """The model whose gradients are averaged over ranks. Batch-norm statistics are not exchanged: rank 0's are the ones."""
     with warnings.catch_warnings():
         # torch 2.14 deprecates this name, and what shall replace it exchanges statistics once, at the start.
@@ -90,22 +88,18 @@ def share_gradients(model: MoCo) -> torch.nn.Module:
 
 def train_step(
     job: Job,
+    stepper: Stepper,
     parallel: torch.nn.Module,
-    model: MoCo,
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     batches: Iterator[Batch],
     tally: Tally,
 ) -> None:
-    """One optimiser step: every micro-batch of the global batch, then one enqueue and, past warm-up, one update."""
+    """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""
     began = time.monotonic()
-    phase, device, wait_s = job.phase, job.ranks.device, 0.0
-    coin = generator(phase.seed, COIN, tally.epoch, tally.step).random()
-    drop_own = bool(coin < moco_options(phase).drop_own_key)
+    phase, wait_s = job.phase, 0.0
     optimizer.zero_grad(set_to_none=True)
-    model.momentum_update()
-    warm_up = model.warming_up
-    outcomes: list[MicroStep] = []
+    warm_up = stepper.begin(tally.epoch, tally.step)
     videos: list[torch.Tensor] = []
     for micro in range(phase.accumulate):
         asked = time.monotonic()
@@ -114,22 +108,15 @@ def train_step(
         last = micro == phase.accumulate - 1
         unsynced = isinstance(parallel, DistributedDataParallel) and not last
         with parallel.no_sync() if unsynced else nullcontext(), torch.set_grad_enabled(not warm_up):  # type: ignore[operator]
-            video_N = batch["video"].to(device, non_blocking=True)
-            step = forward(job, parallel, model, batch, video_N, (tally.epoch, tally.step, micro), drop_own)
+            micro_loss = stepper.forward(parallel, batch, micro)
             if not warm_up:
-                (step.loss / phase.accumulate).backward()
-        outcomes.append(step)
-        videos.append(video_N)
-    record(job, model, ledger, outcomes, videos)
-    model.enqueue(outcomes, torch.cat(videos), job.source_V[torch.cat(videos)])
-    numbers = [
-        torch.stack([o.loss.detach() for o in outcomes]).mean(),
-        torch.stack([own_key_accuracy(o) for o in outcomes]).mean(),
-        spread(outcomes[-1].query_ND),
-    ]
-    loss, own_key, spread_now = job.ranks.mean(torch.stack(numbers)).tolist()
+                (micro_loss / phase.accumulate).backward()
+        videos.append(batch["video"])
+    record(stepper, ledger)
+    stepper.finish()
+    loss, own_key, spread = job.ranks.mean(stepper.numbers()).tolist()
     if not _finite(loss, optimizer):
-        stop_before_update(job, tally, loss, torch.cat(videos))
+        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device))
     if not warm_up:
         optimizer.step()
     seconds = time.monotonic() - began
@@ -140,60 +127,18 @@ def train_step(
         job.report(
             events.Step(
                 phase=phase.name, epoch=tally.epoch, step=job.global_step(tally), loss=loss,
-                lr=float(optimizer.param_groups[0]["lr"]), own_key_accuracy=own_key, spread=spread_now, step_s=seconds,
+                lr=float(optimizer.param_groups[0]["lr"]), own_key_accuracy=own_key, spread=spread, step_s=seconds,
                 wait_s=wait_s, clips_per_s=phase.batch_size / seconds, warm_up=warm_up,
             )
         )  # fmt: skip
 
 
-def forward(
-    job: Job,
-    parallel: torch.nn.Module,
-    model: MoCo,
-    batch: Batch,
-    video_N: torch.Tensor,
-    at: tuple[int, int, int],
-    drop_own: bool,
-) -> MicroStep:
-    """The forward pass of one micro-batch of this rank; `at` is (epoch, step, micro-batch)."""
-    phase, device = job.phase, job.ranks.device
-    clips = batch[phase.views[0]].to(device, non_blocking=True)
-    mining = batch[job.mining_view][:, 1].to(device, non_blocking=True) if job.mining_view else None
-    allowed_NK = None
-    if phase.miner is not None and phase.miner.by_labels:
-        bank_K = model.bank.video_K
-        allowed_NK = (job.label_V[video_N][:, None] == job.label_V[bank_K.clamp(min=0)]) & (bank_K >= 0)
-    order = generator(phase.seed, PERMUTATION, *at).permutation(len(video_N) * job.ranks.world)
-    picks = torch.Generator(device=device).manual_seed(
-        int(generator(phase.seed, PICKS, *at, job.ranks.rank).integers(2**62))
-    )
-    step = parallel(
-        clips[:, 0],
-        clips[:, 1],
-        mining,
-        video_N,
-        job.source_V[video_N],
-        permutation_M=torch.from_numpy(order).to(device),
-        drop_own=drop_own,
-        allowed_NK=allowed_NK,
-        generator=picks,
-    )
-    assert isinstance(step, MicroStep)
-    return step
-
-
-def record(job: Job, model: MoCo, ledger: Ledger, outcomes: list[MicroStep], videos: list[torch.Tensor]) -> None:
-    """Enter into the ledger what was mined, of all ranks; before the enqueue, while rows still mean these videos."""
-    bank_K = model.bank.video_K
-    for step, video_N in zip(outcomes, videos, strict=True):
-        if step.mined is None:
-            continue
-        rows = step.mined.rows_NP
-        selected_NP = torch.where(rows >= 0, bank_K[rows.clamp(min=0)], -1)
-        bank_label_K = torch.where(bank_K >= 0, job.label_V[bank_K.clamp(min=0)], -1)
-        counts = stage_counts(step.mined.survivors, job.label_V[video_N], bank_label_K, step.eligible_NK)
-        counts = gather_cat(counts[None]).sum(0)
-        ledger.add(gather_cat(video_N).cpu().numpy(), gather_cat(selected_NP).cpu().numpy(), counts.cpu().numpy())
+def record(stepper: Stepper, ledger: Ledger) -> None:
+    """Enter into the ledger what was mined, of all ranks; before the bank changes, while rows still mean these videos."""
+    for picks in stepper.picks():
+        counts = gather_cat(picks.counts[None]).sum(0).cpu().numpy()
+        query_M, selected_MP = (gather_cat(ids).cpu().numpy() for ids in (picks.video_N, picks.selected_NP))
+        ledger.add(query_M, selected_MP, counts, direction=picks.direction)
 
 
 def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> None:
@@ -225,7 +170,7 @@ def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tenso
 
 def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
     """One loader for all the rest of the phase, so that its workers start once."""
-    needed = [job.phase.views[0], *([job.mining_view] if job.mining_view else [])]
+    needed = [*job.phase.views, *([job.mining_view] if job.mining_view else [])]
     order = PhaseOrder(
         n=len(job.index.ids("train")),
         batch_size=job.phase.batch_size,
@@ -241,6 +186,7 @@ def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
         index=job.index,
         views={name: job.views[name] for name in dict.fromkeys(needed)},
         clip=job.phase.clip,
+        clips=job.phase.framework.clips_per_video,
         augment=job.phase.augment,
         store=job.store,
         order=order,

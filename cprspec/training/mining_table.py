@@ -9,6 +9,8 @@ from attrs import asdict, frozen
 
 SCHEMA = 1
 
+_OF_A_DIRECTION = ("queries", "picks", "true_positives", "precision", "cmr", "funnel")
+
 
 @frozen(kw_only=True)
 class RecallSummary:
@@ -84,7 +86,11 @@ class Example:
 
 @frozen(kw_only=True)
 class MiningTable:
-    """One epoch of mining in one phase. What needs labels is None or empty without them, and `note` says so."""
+    """One epoch of mining in one phase. What needs labels is None or empty without them, and `note` says so.
+
+    Where a framework mines in several directions, each is in `directions` by what is mined for, and the table itself is
+    about their union: a video that two directions picked for a clip is one pick. The funnel adds their counts.
+    """
 
     phase: str
     dataset: str
@@ -99,6 +105,7 @@ class MiningTable:
     classes: tuple[ClassRow, ...]
     examples: tuple[Example, ...]
     note: str | None = None
+    directions: tuple[Direction, ...] = ()
 
     @property
     def cmr_source_median(self) -> float | None:
@@ -112,10 +119,27 @@ class MiningTable:
 
     def to_json(self) -> dict[str, Any]:
         """Ready for `runs.layout.atomic_write_json`."""
-        data = asdict(self)
+        data = asdict(self, filter=lambda attribute, _: attribute.name != "directions")
         data["cmr"] = {"source": data.pop("cmr_source"), "video": data.pop("cmr_video")}
         data["funnel"] = [{**asdict(s), "precision": s.precision, "recall": s.recall} for s in self.funnel]
+        if self.directions:
+            data["directions"] = [each.to_json() for each in self.directions]
         return {"schema": SCHEMA, "kind": "mining", **data}
+
+
+@frozen
+class Direction:
+    """One direction of mining: what was mined for `view` by `mined_with`."""
+
+    view: str
+    mined_with: str
+    table: MiningTable
+
+    def to_json(self) -> dict[str, Any]:
+        """The direction's figures; classes and examples are in the union's table."""
+        figures = self.table.to_json()
+        kept = {key: figures[key] for key in _OF_A_DIRECTION}
+        return {"view": self.view, "mined_with": self.mined_with, **kept}
 
 
 def or_none(value: float) -> float | None:

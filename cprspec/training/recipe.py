@@ -22,7 +22,7 @@ from cprspec.runs.layout import STOP_REQUESTED, RunDir
 from cprspec.spec.plan import fingerprints
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
 from cprspec.training import checkpoint
-from cprspec.training.build import Start, build_moco
+from cprspec.training.build import Start, build_stepper
 from cprspec.training.environment import file_digest, version_differences, versions
 from cprspec.training.job import Job
 from cprspec.training.loop import train_phase
@@ -96,8 +96,8 @@ class Recipe:
             encoder=self._start_weights(phase.start_from),
             sampler=self.weights(phase.mine_with) if phase.mine_with else None,
         )
-        model = build_moco(phase, sampler, self.resolved.views, start)
-        last = train_phase(job, model)
+        stepper = build_stepper(job, sampler, start)
+        last = train_phase(job, stepper)
         digest = checkpoint.weights_digest(last) if self.ranks.first else ""
         seconds = time.monotonic() - began
         facts = {

@@ -8,30 +8,31 @@ import torch
 from attrs import asdict
 
 from cprspec.errors import CprspecError, Place, Problem
-from cprspec.learning.moco import MoCo
 from cprspec.runs import events
 from cprspec.training import checkpoint
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
+from cprspec.training.stepper import Stepper
 
 
-def save(job: Job, model: MoCo, optimizer: torch.optim.Optimizer, ledger: Ledger, tally: Tally) -> Path:
+def save(job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger, tally: Tally) -> Path:
     """Write a checkpoint on rank 0; every rank returns its folder."""
     step = job.global_step(tally)
     if job.ranks.first:
         job.report.sync()
-        state = {f"model.{k}": v for k, v in model.state_dict().items() if not k.startswith(("encoder_q.", "sampler."))}
+        whole = stepper.module.state_dict()
+        state = {f"model.{k}": v for k, v in whole.items() if not k.startswith(stepper.not_saved)}
         state |= {f"ledger.{k}": torch.from_numpy(v) for k, v in ledger.state().items()}
-        state |= _optimizer_tensors(model, optimizer)
+        state |= _optimizer_tensors(stepper, optimizer)
         meta = {"phase": job.phase.name, "tally": asdict(tally), "world_size": job.ranks.world}
         meta["fingerprint"] = job.fingerprint
         meta["threads"] = torch.get_num_threads()
-        checkpoint.save(job.checkpoints, step, model.encoder_q.state_dict(), state, meta)
+        checkpoint.save(job.checkpoints, step, stepper.encoder.state_dict(), state, meta)
         checkpoint.keep_last(job.checkpoints, 2)
     return job.checkpoints / f"step-{step:06d}"
 
 
-def resume(job: Job, model: MoCo, optimizer: torch.optim.Optimizer, ledger: Ledger) -> tuple[Tally, Path | None]:
+def resume(job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger) -> tuple[Tally, Path | None]:
     """Put the newest good checkpoint into the modules, if there is one, and say where to go on."""
     found, bad = checkpoint.newest(job.checkpoints)
     for problem in bad:
@@ -49,10 +50,10 @@ def resume(job: Job, model: MoCo, optimizer: torch.optim.Optimizer, ledger: Ledg
         raise CprspecError(
             Problem(f"run was made by {was} processes and {now} would not continue it exactly", hint=hint)
         )
-    model.encoder_q.load_state_dict(found.weights)
+    stepper.encoder.load_state_dict(found.weights)
     own = {k.removeprefix("model."): v for k, v in found.state.items() if k.startswith("model.")}
-    model.load_state_dict(own, strict=False)
-    _restore_optimizer(model, optimizer, found.state)
+    stepper.module.load_state_dict(own, strict=False)
+    _restore_optimizer(stepper, optimizer, found.state)
     ledger.restore({k.removeprefix("ledger."): v.numpy() for k, v in found.state.items() if k.startswith("ledger.")})
     tally = Tally(**found.meta["tally"])
     if tally.epoch < job.phase.epochs:
@@ -60,17 +61,17 @@ def resume(job: Job, model: MoCo, optimizer: torch.optim.Optimizer, ledger: Ledg
     return tally, found.folder
 
 
-def _optimizer_tensors(model: MoCo, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(stepper: Stepper, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
         f"optimizer.{name}|{key}": torch.as_tensor(value)
-        for name, parameter in model.encoder_q.named_parameters()
+        for name, parameter in stepper.encoder.named_parameters()
         for key, value in optimizer.state[parameter].items()
         if value is not None
     }
 
 
-def _restore_optimizer(model: MoCo, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]) -> None:
-    for name, parameter in model.encoder_q.named_parameters():
+def _restore_optimizer(stepper: Stepper, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]) -> None:
+    for name, parameter in stepper.encoder.named_parameters():
         prefix = f"optimizer.{name}|"
         slots = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if slots:

@@ -16,7 +16,6 @@ from pathlib import Path
 from cprspec import __version__
 from cprspec.errors import CprspecError, Problem
 from cprspec.learning.ranks import Ranks, joined_ranks, keep_freed_memory, share_threads, wait_for_all
-from cprspec.models.encoders import moco_options
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json, atomic_write_text
 from cprspec.runs.layout import RunDir
@@ -123,7 +122,7 @@ def check_ranks(resolved: Resolved, world: int) -> None:
                 f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {world} ranks"
             )
             problems.append(Problem(message, hint="choose --nproc so that it does"))
-        groups = moco_options(p).bn_groups
+        groups = p.framework.bn_groups
         if groups % world:
             message = f"phase '{p.name}': bn_groups {groups} cannot be shared by {world} ranks"
             hint = f"another --nproc, or --set framework.bn_groups={world}, which is another method"

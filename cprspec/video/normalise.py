@@ -1,4 +1,4 @@
-"""From clips as bytes to what a network takes: floats, ImageNet-normalised, on the clips' device.
+"""From clips as bytes to what a network takes: floats on the clips' device, as the view says.
 
 Legend: N clips, T frames, H height, W width, 3 channels.
 """
@@ -8,18 +8,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cprspec.components.views import Residual
+from cprspec.components.views import FlowComponent, Residual
 from cprspec.spec.kinds import View
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+CHANNEL = {"x": 2, "y": 1}
+"""Where flow's components stand in a clip's channels, which are (128, y, x)."""
+
+
+def statistics(view: View) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by which the channels of `view` are normalised, of x / 255."""
+    return (MEAN, STD) if view.normalise == "imagenet" else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def residual(clip_NCTHW: Tensor, rescale: bool = True) -> Tensor:
+    """Each frame minus the one before, frame 0 minus the last, as IIC has it; rescaled: (x_t - x_{t-1} + 1) / 2."""
+    difference = clip_NCTHW - clip_NCTHW.roll(1, dims=2)
+    return (difference + 1) / 2 if rescale else difference
+
 
 class Normalise(nn.Module):
     """`uint8 [N,T,H,W,3] -> float32 [N,3,T,H,W]` for clips of `view`.
 
-    A residual is (x_t - x_{t-1} + 1) / 2 with frame 0 minus the last frame, as IIC has it; flow is normalised like RGB, as
-    published weights expect.
+    Flow is normalised like RGB, as published weights expect; `normalise = "none"` leaves x / 255 as it is (IIC).
     """
 
     mean: Tensor
@@ -27,13 +40,17 @@ class Normalise(nn.Module):
 
     def __init__(self, view: View) -> None:
         super().__init__()
-        self._residual = isinstance(view, Residual)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1, 1), persistent=False)
+        self._view = view
+        mean, std = statistics(view)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
 
     def forward(self, clip_NTHWC: Tensor) -> Tensor:
         """The network's input."""
+        if isinstance(self._view, FlowComponent):
+            channel = CHANNEL[self._view.axis]
+            clip_NTHWC = clip_NTHWC[..., channel : channel + 1].expand_as(clip_NTHWC)
         clip = clip_NTHWC.permute(0, 4, 1, 2, 3).float() / 255
-        if self._residual:
-            clip = (clip - clip.roll(1, dims=2) + 1) / 2
+        if isinstance(self._view, Residual):
+            clip = residual(clip, self._view.rescale)
         return (clip - self.mean) / self.std

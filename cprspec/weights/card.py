@@ -20,7 +20,7 @@ from cprspec.spec.plugins import load_installed
 from cprspec.spec.schema import Clip
 from cprspec.spec.structure import structure
 from cprspec.spec.words import did_you_mean, found, quoted
-from cprspec.video.normalise import MEAN, STD
+from cprspec.video.normalise import statistics
 
 SCHEMA = 1
 CARD, WEIGHTS = "model.toml", "weights.safetensors"
@@ -33,7 +33,10 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class ModelCard:
-    """What rebuilds an encoder: `backbone`, size of the head's `embedding`, `view`, `clip`. `table`: the whole card."""
+    """What rebuilds an encoder: `backbone`, size of the head's `embedding` (0: no head), `view`, `clip`.
+
+    `table`: the whole card.
+    """
 
     name: str
     phase: str
@@ -56,7 +59,7 @@ class ModelCard:
             "head": {"embedding": self.embedding},
             "view": component_table(self.view),
             "clip": plain(self.clip) | {"short_side": self.clip.stored_side},
-            "normalisation": {"scale": 255.0, "mean": list(MEAN), "std": list(STD)},
+            "normalisation": _normalisation(self.view),
             "features": {"size": self.backbone.feature_size, "made_from": FEATURES},
         }
 
@@ -87,9 +90,9 @@ def read_card(folder: Path, more: tuple[type[Component], ...] = ()) -> ModelCard
     embedding = _value(document, ("head", "embedding"), int, problems)
     digest = _value(document, ("weights", "sha256"), str, problems)
     name, phase = (_value(document, (key,), str, problems) for key in ("name", "phase"))
-    if embedding is not None and not 1 <= embedding <= 1 << 16:
+    if embedding is not None and not 0 <= embedding <= 1 << 16:
         problems.append(Problem(f"an embedding of {embedding} numbers", document.places.get(("head", "embedding"))))
-    if (wrong := _other_normalisation(document)) is not None:
+    if view is not None and (wrong := _other_normalisation(document, view)) is not None:
         problems.append(wrong)
     if problems:
         raise CprspecError(list(dict.fromkeys(problems)))
@@ -149,10 +152,16 @@ def _value(document: Document, path: tuple[str, ...], kind: type[T], problems: l
     return None
 
 
-def _other_normalisation(document: Document) -> Problem | None:
+def _normalisation(view: View) -> dict[str, Any]:
+    mean, std = statistics(view)
+    return {"scale": 255.0, "mean": list(mean), "std": list(std)}
+
+
+def _other_normalisation(document: Document, view: View) -> Problem | None:
     """Input that this version would prepare differently gives other features without a word: an error."""
-    said = document.data.get("normalisation")
-    if said == {"scale": 255.0, "mean": list(MEAN), "std": list(STD)}:
+    ours = _normalisation(view)
+    if document.data.get("normalisation") == ours:
         return None
     place = document.places.get(("normalisation",)) or Place(document.file)
-    return Problem(f"this version normalises pictures by mean {list(MEAN)} and std {list(STD)} of x / 255 only", place)
+    message = f"this version normalises such a view by mean {ours['mean']} and std {ours['std']} of x / 255 only"
+    return Problem(message, place)

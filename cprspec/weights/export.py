@@ -18,7 +18,6 @@ import tomli_w
 from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
-from cprspec.models.encoders import moco_options
 from cprspec.runs.files import atomic_write_bytes, atomic_write_text, sync_folder, write_failed
 from cprspec.runs.layout import RunDir
 from cprspec.runs.records import Record
@@ -57,7 +56,7 @@ def export_run(run: RunDir, phase_name: str | None, out: Path, registry: Registr
         name=resolved.name,
         phase=phase.name,
         backbone=phase.backbone,
-        embedding=moco_options(phase).embedding,
+        embedding=phase.framework.head,
         view=resolved.views[phase.views[0]],
         clip=phase.clip,
         weights_sha256=checkpoint.weights_digest(folder),

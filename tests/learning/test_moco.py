@@ -299,9 +299,9 @@ def test_measures_for_the_log():
     ids = torch.arange(N)
     same = features(N, 5)
     step = model(same, same, same, ids, ids, permutation_M=ids, drop_own=False)
-    assert own_key_accuracy(step).item() == 1
+    assert own_key_accuracy(step.logits_NL).item() == 1
     other = model(same, -same, same, ids, ids, permutation_M=ids, drop_own=False)
-    assert own_key_accuracy(other).item() == 0
+    assert own_key_accuracy(other.logits_NL).item() == 0
     assert spread(torch.ones(6, 4) / 2).item() == 0
     wide = normalize(torch.randn(4000, 32, generator=torch.Generator().manual_seed(0)))
     assert spread(wide).item() == pytest.approx(1, abs=0.02)

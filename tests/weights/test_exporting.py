@@ -105,7 +105,7 @@ def test_the_card(made, exports, name):
     expected = {"cycle": ["cycle", "cycle+flow"], "flow": ["cycle+flow"]}[name]
     assert [result["encoder"] for result in card["results"]] == expected
     if name == "flow":
-        assert card["view"] == {"component": "flow", "method": "dis", "bound": 6.0}
+        assert card["view"] == {"component": "flow", "method": "dis", "bound": 6.0, "normalise": "imagenet"}
     text = (export.folder / "model.toml").read_text()
     assert str(made.videos) not in text  # no machine's path
 
