@@ -127,6 +127,7 @@ class Classifier(Evaluator):
     frames: int | None = option(None, help="frames in a clip (default: as in the encoder's phase)", ge=1)
     stride: int | None = option(None, help="video frames from one clip frame to the next (default: as there)", ge=1)
     size: int | None = option(None, help="height and width of a clip, pixels (default: as there)", ge=8)
+    rescale: bool = option(True, help="of views of frame differences: into 0 to 1; IIC fine-tunes without")
     crops: str = option(
         "ten",
         help="test crops: the centre; also the four corners; also these five mirrored",

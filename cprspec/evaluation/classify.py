@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from cprspec.components.augments import Downstream
+from cprspec.components.augments import Crop, Downstream
 from cprspec.components.evaluators import Classifier as Options
+from cprspec.components.views import Residual
 from cprspec.data.index import Index
 from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.crops import Answering, over_crops
@@ -26,10 +27,11 @@ from cprspec.evaluation.finetune import Task, train_classifier
 from cprspec.evaluation.kept import Kept
 from cprspec.models.heads import ClassHead, Classifier
 from cprspec.spec.encoders import phase_and_view
-from cprspec.spec.kinds import Augment
+from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip, Phase
 from cprspec.video.clips import Ints, Item, PhaseOrder, TestClips, train_loader
 from cprspec.video.crops import CROPS
+from cprspec.video.normalise import Normalise
 from cprspec.video.sampling import generator
 
 HELD_OUT, SEED = 212, 213
@@ -58,8 +60,14 @@ class Study:
 
     @property
     def view(self) -> str:
-        """The view it sees."""
+        """The name of the view it sees."""
         return phase_and_view(self.encoder, self.trained.resolved)[1]
+
+    @property
+    def views(self) -> dict[str, View]:
+        """That view by its name, as the evaluation wants it."""
+        own = self.trained.resolved.views[self.view]
+        return {self.view: evolve(own, rescale=self.options.rescale) if isinstance(own, Residual) else own}
 
     @property
     def index(self) -> Index:
@@ -100,13 +108,14 @@ class Study:
 def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor, Tensor]:
     """Train and test the classifier of a study: ids `[V]` of the test videos, ascending, and class probabilities `[V,C]`."""
     options, trained, name = study.options, study.trained, study.kept_as
-    encoder = frozen_encoders([study.encoder], trained)[study.encoder]
+    network = frozen_encoders([study.encoder], trained)[study.encoder].network
+    to_input = Normalise(study.views[study.view])
     head = ClassHead(
-        encoder.network.feature_size, len(study.index.classes), l2=options.l2, batch_norm=options.batch_norm,
+        network.feature_size, len(study.index.classes), l2=options.l2, batch_norm=options.batch_norm,
         dropout=options.dropout, seed=trained.resolved.seed,
     )  # fmt: skip
-    model = Classifier(encoder.network, head, frozen=options.train == "head")
-    answering = Answering(model, study.view, encoder.to_input, options.mean_of)
+    model = Classifier(network, head, frozen=options.train == "head")
+    answering = Answering(model, study.view, to_input, options.mean_of)
     train_ids, held_out_ids = split_off(study.labelled("train"), options.validation, trained.resolved.seed)
     batch_size = min(options.batch_size, len(train_ids) // trained.ranks.world * trained.ranks.world)
     if batch_size < 2:
@@ -116,7 +125,7 @@ def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor,
             name=name,
             model=model,
             view=study.view,
-            to_input=encoder.to_input,
+            to_input=to_input,
             options=options,
             steps_per_epoch=len(train_ids) // batch_size,
             batches=lambda epoch, step: iter(_loader(study, train_ids, batch_size, epoch, step)),
@@ -151,7 +160,7 @@ def test(study: Study, answering: Answering) -> tuple[Tensor, Tensor]:
     """Ids and class probabilities of the test videos; each crop's are kept as soon as they are known."""
     options, ids = study.options, study.labelled("test")
     said: list[Tensor] = []
-    for number, crop in enumerate(CROPS[options.crops]):
+    for number, place in enumerate(CROPS[options.crops]):
         name = f"{study.kept_as}@crop-{number}"
         found = study.kept.get(name)
         if found is None:
@@ -159,7 +168,8 @@ def test(study: Study, answering: Answering) -> tuple[Tensor, Tensor]:
                 **_clips_of(study, ids),
                 jitter=options.protocol == "coclr",
                 iic=options.windows == "ten",
-                crop=crop,
+                crop=study.phase.augment if isinstance(study.phase.augment, Crop) else None,
+                place=place,
                 flow_aware=getattr(study.phase.augment, "flow_aware", False),
             )
             _, said_VC = _said(study, answering, clips)
@@ -180,9 +190,8 @@ def _said(study: Study, answering: Answering, clips: TestClips) -> tuple[Tensor,
 
 def _clips_of(study: Study, ids: Ints) -> dict[str, Any]:
     """What every test clip of a study has in common, for TestClips."""
-    views = {study.view: study.trained.resolved.views[study.view]}
     return {
-        "index": study.index, "ids": ids, "views": views, "clip": study.clip, "store": study.trained.store,
+        "index": study.index, "ids": ids, "views": study.views, "clip": study.clip, "store": study.trained.store,
         "seed": study.seed,
     }  # fmt: skip
 
@@ -203,7 +212,7 @@ def _loader(study: Study, ids: Ints, batch_size: int, epoch: int, step: int) -> 
     )
     return train_loader(
         index=study.index,
-        views={study.view: trained.resolved.views[study.view]},
+        views=study.views,
         clip=study.clip,
         augment=study.augment,
         store=trained.store,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from attrs import asdict, frozen
 
+from cprspec.components.augments import Crop
 from cprspec.data.index import Index
 from cprspec.evaluation.features import FrozenEncoder, Keeping, encode_videos
 from cprspec.evaluation.kept import Kept
@@ -66,7 +67,7 @@ def features_of(
     video_V = torch.from_numpy(ids)
     features: dict[str, torch.Tensor] = {}
     frozen_by_name = frozen_encoders(encoders, trained, conv5=protocol == "iic")
-    for number, (clip, group) in enumerate(_by_clip(frozen_by_name, resolved)):
+    for number, (clip, crop, group) in enumerate(_by_clip(frozen_by_name, resolved, protocol)):
         clips = TestClips(
             index,
             ids,
@@ -77,8 +78,15 @@ def features_of(
             jitter=protocol == "coclr",
             one_window=protocol == "coclr" and split == "train",
             iic=protocol == "iic",
+            crop=crop,
         )
-        facts = {"encoders": [*group], "clip": asdict(clip), "protocol": protocol, "data": index.digest()}
+        facts = {
+            "encoders": [*group],
+            "clip": asdict(clip),
+            "crop": str(crop),
+            "protocol": protocol,
+            "data": index.digest(),
+        }
         name = f"features@{dataset}@{split}@{number}"
         keeping = Keeping(kept, name, facts, lambda: trained.pause_together(_nothing_to_save)) if kept else None
         video_V, some = encode_videos(group, clips, resolved.launch.workers, trained.ranks, trained.pause, keeping)
@@ -108,10 +116,12 @@ def frozen_encoders(singles: Iterable[str], trained: Trained, *, conv5: bool = F
 
 
 def _by_clip(
-    encoders: Mapping[str, FrozenEncoder], resolved: Resolved
-) -> Iterator[tuple[Clip, dict[str, FrozenEncoder]]]:
-    """The encoders in groups that look at the same clips."""
-    groups: dict[Clip, dict[str, FrozenEncoder]] = {}
+    encoders: Mapping[str, FrozenEncoder], resolved: Resolved, protocol: str
+) -> Iterator[tuple[Clip, Crop | None, dict[str, FrozenEncoder]]]:
+    """The encoders in groups that look at the same clips; IIC's protocol crops as a phase was trained."""
+    groups: dict[tuple[Clip, Crop | None], dict[str, FrozenEncoder]] = {}
     for name, encoder in encoders.items():
-        groups.setdefault(phase_and_view(name, resolved)[0].clip, {})[name] = encoder
-    yield from groups.items()
+        phase = phase_and_view(name, resolved)[0]
+        crop = phase.augment if protocol == "iic" and isinstance(phase.augment, Crop) else None
+        groups.setdefault((phase.clip, crop), {})[name] = encoder
+    yield from ((clip, crop, group) for (clip, crop), group in groups.items())

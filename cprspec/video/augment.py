@@ -65,6 +65,16 @@ def draw_crop(options: Crop, rng: np.random.Generator, size: int, height: int, w
     return Drawn(box, flip=bool(rng.random() < options.flip), frame=frame)
 
 
+def centre_crop(options: Crop, size: int, height: int, width: int) -> Drawn:
+    """The box of `draw_crop` in the middle, for tests."""
+    frame = (options.frame[0], options.frame[1]) if options.frame else None
+    tall, wide = frame or (height, width)
+    tall_cut, wide_cut = min(size, tall), min(size, wide)
+    return Drawn(
+        (round((tall - tall_cut) / 2), round((wide - wide_cut) / 2), tall_cut, wide_cut), flip=False, frame=frame
+    )
+
+
 def draw(options: CoCLR, rng: np.random.Generator, frames: int, height: int, width: int, strong: bool) -> Drawn:
     """The parameters of one clip; a weak clip is only cropped and mirrored."""
     box = _draw_box(options.min_area, options.tries, rng, height, width)

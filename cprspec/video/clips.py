@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import cv2
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -122,7 +122,8 @@ class TestClips(Dataset[Item]):
     """Every test window of a video, cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
 
     `one_window` takes one at random and `jitter` varies its colours at random (CoCLR's published protocol), both by `seed`.
-    `iic` takes IIC's evenly spaced clips and its size of crop instead. `flow_aware` as in training.
+    `iic` takes IIC's evenly spaced clips, and its centre crop or the centre of the random crop that phases train with;
+    otherwise the crop lies at `place`. `flow_aware` as in training.
     """
 
     __test__ = False  # not a test, whatever its name says to pytest
@@ -139,13 +140,15 @@ class TestClips(Dataset[Item]):
         jitter: bool = False,
         one_window: bool = False,
         iic: bool = False,
-        crop: crops.TestCrop = crops.CENTRE,
+        crop: Crop | None = None,
+        place: crops.TestCrop = crops.CENTRE,
         flow_aware: bool = False,
     ) -> None:
         self._reader = Reader(index, dict(views), clip.stored_side, store)
         self._ids, self._clip = ids, clip
         self._seed, self._jitter, self._one_window, self._iic = seed, jitter, one_window, iic
-        self._crop, self._flow_aware = crop, flow_aware
+        self._crop = crop if iic else None
+        self._place, self._flow_aware = place, flow_aware
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -164,8 +167,12 @@ class TestClips(Dataset[Item]):
         if self._one_window:
             windows = windows[int(rng.integers(len(windows)))][None]
         height, width = next(iter(stored.values())).shape[1:3]
-        box = self._crop.box(IIC_CENTRE if self._iic else CENTRE, height, width)
-        drawn = [augmentation.Drawn(box, self._crop.mirrored, self._colours(rng)) for _ in windows]
+        if self._crop is not None:
+            base = augmentation.centre_crop(self._crop, self._clip.size, height, width)
+        else:
+            box = self._place.box(IIC_CENTRE if self._iic else CENTRE, height, width)
+            base = augmentation.Drawn(box, flip=self._place.mirrored)
+        drawn = [evolve(base, colours=self._colours(rng)) for _ in windows]
         item = {"video": torch.tensor(video)}
         for name, whole in stored.items():
             clips = [

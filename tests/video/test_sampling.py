@@ -46,3 +46,17 @@ def test_random_numbers_depend_on_the_whole_key_and_nothing_else():
     generator(9).random(3)
     np.testing.assert_array_equal(generator(3, 1, 4).random(4), first)
     assert len({float(generator(*key).random()) for key in ((3, 1, 4), (3, 4, 1), (3, 1), (3, 1, 5))}) == 4
+
+
+@pytest.mark.parametrize(("n", "frames", "stride"), [(100, 16, 1), (17, 16, 1), (16, 16, 1), (60, 8, 4)])
+def test_spaced_windows_have_their_centres_evenly_over_the_video(n, frames, stride):
+    found = sampling.spaced_windows(n, frames, stride, 10)
+    span = frames * stride
+    for i, window in enumerate(found.tolist()):
+        centre = span / 2 + (n - span) * i / 9
+        assert window == [int(centre - span / 2 + 1e-9) + stride * t for t in range(frames)]
+    assert len(found) == 10 and found.min() == 0 and found.max() < n
+
+
+def test_a_video_too_short_for_spaced_windows_has_one_padded_window():
+    assert sampling.spaced_windows(3, 5, 1, 10).tolist() == [[0, 0, 0, 1, 2]]
