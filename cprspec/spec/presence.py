@@ -122,8 +122,9 @@ def _training_problems(resolved: Resolved, index: Index) -> list[Problem]:
 
 
 def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Problem]:
-    """Labels or test videos missing where an evaluation needs them."""
+    """Labels, test videos, or enough to train on missing where an evaluation needs them."""
     problems = []
+    to_train_on = sum(v.label is not None and v.split == "train" for v in index.videos)
     for title, evaluator in resolved.evaluate.items():
         if name not in (evaluator.datasets or (resolved.train_on,)):
             continue
@@ -133,6 +134,13 @@ def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Pr
             problems.append(Problem(message, place))
         if evaluator.needs_test_split and all(v.split != "test" for v in index.videos):
             message = f"evaluation '{title}' needs test videos, and data set '{name}' has none"
+            problems.append(Problem(message, place))
+        held_out = getattr(evaluator, "validation", 0)
+        if evaluator.trains and to_train_on < held_out + 2:
+            besides = f" besides the {held_out} it holds out" if held_out else ""
+            message = (
+                f"evaluation '{title}' trains on labelled videos{besides}, and data set '{name}' has {to_train_on}"
+            )
             problems.append(Problem(message, place))
     return problems
 
