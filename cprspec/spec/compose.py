@@ -154,23 +154,28 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read_override(text: str) -> Document:
-    """`KEY=VALUE` as a document whose every place is `--set`."""
+def parse_override(text: str, option: str = COMMAND_LINE) -> tuple[tuple[str, ...], Any]:
+    """The key and the value of `KEY=VALUE`, given with `option` on the command line. CprspecError if it is not that."""
     key, equals, value = text.partition("=")
     echo = clean(text, MAX_ECHO)
     if not equals:
-        raise CprspecError(Problem(f"{echo!r} is not KEY=VALUE", Place(COMMAND_LINE), "for example miner.stages=5"))
+        raise CprspecError(Problem(f"{echo!r} is not KEY=VALUE", Place(option), "for example miner.stages=5"))
     try:
-        table = parse_document(f"{key} = 0", COMMAND_LINE)
+        table = parse_document(f"{key} = 0", option)
     except CprspecError:
         table = None
     # one key and nothing else: a line break in KEY must not smuggle in a second one
     if table is None or "\n" in key or key.lstrip().startswith(("[", "#")):
-        raise CprspecError(Problem(f"{clean(key, MAX_ECHO)!r} is not a TOML key", Place(COMMAND_LINE)))
-    parts = [p for p in max(table.places, key=len) if isinstance(p, str)]
+        raise CprspecError(Problem(f"{clean(key, MAX_ECHO)!r} is not a TOML key", Place(option)))
+    parts = tuple(p for p in max(table.places, key=len) if isinstance(p, str))
     if parts[0] == "extends":
-        raise CprspecError(Problem("'extends' cannot be set on the command line", Place(COMMAND_LINE)))
-    data: Any = _parse_value(value)
+        raise CprspecError(Problem("'extends' cannot be set on the command line", Place(option)))
+    return parts, _parse_value(value)
+
+
+def _read_override(text: str) -> Document:
+    """`KEY=VALUE` as a document whose every place is `--set`."""
+    parts, data = parse_override(text)
     for part in reversed(parts):
         data = {part: data}
     places = dict.fromkeys(_paths(data, ()), Place(COMMAND_LINE))
