@@ -13,6 +13,9 @@ from cprspec.errors import CprspecError, Problem, print_problems
 
 mine_app = typer.Typer()
 
+WIDTH = 160
+"""Columns of the table where there is no terminal to fit."""
+
 
 @mine_app.command()
 def mine(
@@ -61,7 +64,8 @@ def mine(
 
         from cprspec.training.laboratory_text import print_table, write_csv
 
-        write_csv(laboratory, sys.stdout) if csv else print_table(laboratory, Console(highlight=False))
+        width = None if sys.stdout.isatty() else WIDTH
+        write_csv(laboratory, sys.stdout) if csv else print_table(laboratory, Console(highlight=False, width=width))
     print("\n".join(laboratory.lines()), file=sys.stderr)
     print_problems(laboratory.problems)
     raise typer.Exit(1 if laboratory.problems else 0)

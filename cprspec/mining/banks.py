@@ -70,7 +70,7 @@ class MoCoBank:
             _check(rows is None or len(rows) == len(bank), "the bank's parts have not as many rows as each other")
         bank.to(own["key_KD"].device).load_state_dict({**own, "source_K": source_K})
         for clips, bank_name in (("query_MD", "key_KD"), ("key_MD", "key_KD"), ("mining_MD", "mining_KD")):
-            _check_widths(self._clips.get(clips), own.get(bank_name), f"{clips} and {rows}")
+            _check_widths(self._clips.get(clips), own.get(bank_name), f"{clips} and {bank_name}")
         self._bank = bank
         self.video_K = bank.video_K
 

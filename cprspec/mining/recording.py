@@ -25,6 +25,9 @@ from torch import Tensor
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 
 SCHEMA, KIND = 1, "replay"
+HEADER = "cprspec"
+"""The entry of the safetensors header that holds the facts."""
+
 _VIDEOS = ("label_V", "source_V", "usable_U")
 _TEXTS = ("classes", "names")
 
@@ -93,8 +96,10 @@ class Recording:
         tensors = {name: getattr(self, name) for name in _VIDEOS}
         tensors |= {f"bank.{name}": tensor for name, tensor in self.bank.items()}
         tensors |= {f"clips.{name}": tensor for name, tensor in self.clips.items()}
-        facts = {**attrs.asdict(self.epoch), "classes": self.classes, "names": self.names}
-        header = {"schema": str(SCHEMA), "kind": KIND, "facts": json.dumps(facts, ensure_ascii=True)}
+        facts = {"schema": SCHEMA, "kind": KIND, **attrs.asdict(self.epoch)}
+        facts |= {"classes": self.classes, "names": self.names}
+        # One entry: safetensors writes several in any order, and equal recordings shall be equal files.
+        header = {HEADER: json.dumps(facts, ensure_ascii=True)}
         return to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, header)
 
 
@@ -118,10 +123,10 @@ def unreadable(path: Path, reason: str) -> CprspecError:
 def _parse(content: bytes) -> Recording:
     """The recording in a file's content. ValueError, KeyError or TypeError with what is wrong."""
     length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])["__metadata__"]
-    if header["kind"] != KIND or int(header["schema"]) != SCHEMA:
-        raise ValueError(f"it is {header['kind']!r} of schema {header['schema']!r}")
-    tensors, facts = from_bytes(content), json.loads(header["facts"])
+    facts = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+    if facts["kind"] != KIND or facts["schema"] != SCHEMA:
+        raise ValueError(f"it is {facts['kind']!r} of schema {facts['schema']!r}")
+    tensors = from_bytes(content)
     groups: dict[str, dict[str, Tensor]] = {"bank": {}, "clips": {}}
     for name, tensor in tensors.items():
         group, _, own = name.partition(".")

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
-from cprspec.spec.compose import Composed, compose, merged, parse_override
+from cprspec.spec.compose import Composed, RawText, compose, merged, parse_override
 from cprspec.spec.kinds import Miner
 from cprspec.spec.reader import ComponentReader
 from cprspec.spec.registry import Registry
@@ -90,6 +90,9 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
             problems.append(Problem(message, Place(GRID), hint))
         elif keys[1] in grid:
             problems.append(Problem(f"'{echo}' is there twice", Place(GRID), "write all its values in one array"))
+        elif isinstance(value, RawText) and value.lstrip().startswith("["):
+            message = f"'{echo}' is not a TOML array: {clean(value, MAX_ECHO)}"
+            problems.append(Problem(message, Place(GRID), "numbers begin with a digit, text stands in quotes"))
         elif not values:
             problems.append(Problem(f"'{echo}' has no values", Place(GRID), "for example miner.stages=[1,3,5]"))
         else:

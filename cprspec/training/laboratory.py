@@ -61,11 +61,11 @@ class Laboratory:
 
     def lines(self) -> list[str]:
         """What a reader of the table must know."""
-        others = sum(not row.own for row in self.rows)
-        lines = [] if self.differences else [f"{len(self.rows) - others} setting(s) marked: equal to the run's ledger"]
-        if others:
-            lines.append(f"{others} other(s): encoders held fixed, as the run's own setting trained them")
-        return [*lines, f"{len(self.rows)} settings in {self.seconds:.1f} s"]
+        lines = [] if self.differences else ["* is the run's own setting: equal to the run's ledger"]
+        if not all(row.own for row in self.rows):
+            lines.append("every other setting: encoders held fixed, as the run's own setting trained them")
+        count = "1 setting" if len(self.rows) == 1 else f"{len(self.rows)} settings"
+        return [*lines, f"{count} in {self.seconds:.1f} s"]
 
     def to_json(self) -> dict[str, Any]:
         """Ready to print: `docs/mining-laboratory.md` says what each field means."""

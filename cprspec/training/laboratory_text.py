@@ -36,7 +36,7 @@ def print_table(laboratory: Laboratory, console: Console) -> None:
     title = (
         f"{laboratory.run}, phase {laboratory.plan.phase}, epoch {epoch.epoch}: picks that are right, median CMR (%)"
     )
-    console.print(Text(clean(title), style="bold"))
+    console.print(Text(clean(title), style="bold"), no_wrap=True, overflow="ellipsis")
     console.print(table)
 
 
