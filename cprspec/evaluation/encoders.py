@@ -12,6 +12,7 @@ from cprspec.evaluation.features import FrozenEncoder, encode_videos
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import Weights, build_encoder, fill
 from cprspec.models.heads import Encoder
+from cprspec.runs.events import Event
 from cprspec.spec.encoders import phase_and_view, phase_views, phases_of, singles_of
 from cprspec.spec.schema import RANDOM, Clip, Resolved
 from cprspec.video.clips import TestClips
@@ -26,7 +27,8 @@ Features = tuple[torch.Tensor, dict[str, torch.Tensor]]
 class Trained:
     """What evaluation needs of a run: the experiment, its data, and each phase's encoder weights.
 
-    `pause` is called between videos, and may raise to end the evaluation.
+    `pause` is called between videos, and may raise to end the evaluation. `pause_together` is called where all ranks are
+    in step; before it raises it calls its argument, which saves what is done. `report` takes events, on every rank.
     """
 
     resolved: Resolved
@@ -35,6 +37,8 @@ class Trained:
     weights: Mapping[str, Weights]
     ranks: Ranks
     pause: Callable[[], None]
+    pause_together: Callable[[Callable[[], None]], None]
+    report: Callable[[Event], None]
 
 
 def parts_of(encoder: str, resolved: Resolved) -> list[str]:

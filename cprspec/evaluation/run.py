@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,8 +27,12 @@ class Result:
     tensors: dict[str, torch.Tensor] = field(factory=dict)
 
 
-def evaluate(name: str, options: Evaluator, trained: Trained) -> Result:
-    """Run the evaluation `name`; the same on every rank."""
+def evaluate(name: str, options: Evaluator, trained: Trained, work: Path) -> Result:
+    """Run the evaluation `name`; the same on every rank.
+
+    `work` is a folder, perhaps not there yet, for what a killed evaluation need not do again; rank 0 writes it, all may
+    read it, and it is removed once the result is on disk.
+    """
     about = {"schema": 1, "kind": "evaluation", "name": name, "use": options.name}
     match options:
         case Retrieval():

@@ -184,6 +184,10 @@ class RunDir:
         """The records of one evaluation."""
         return self.evaluations / f"{check_name(name, 'evaluation')}.json"
 
+    def evaluation_work(self, name: str) -> Path:
+        """What an unfinished evaluation has done so far; gone when it is finished."""
+        return self.evaluations / f"{check_name(name, 'evaluation')}.work"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the run's only writer, until the context or the process ends. CprspecError that names the other writer."""

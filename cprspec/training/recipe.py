@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -119,9 +121,11 @@ class Recipe:
         """The encoder weights that a finished phase ended with."""
         return checkpoint.load(self.done[phase].checkpoint).weights
 
-    def stop_if_asked(self) -> None:
-        """Raise `Stopped` if any rank was asked to stop; every rank must come here."""
+    def stop_if_asked(self, save: Callable[[], None] | None = None) -> None:
+        """Call `save` and raise `Stopped` if any rank was asked to stop; every rank must come here."""
         if number := asked_to_stop(self.stop, self.run.path / STOP_REQUESTED, self.ranks):
+            if save is not None:
+                save()
             raise Stopped(number, None)
 
     def _job(self, phase: Phase, folder: Path) -> Job:
@@ -154,20 +158,31 @@ class Recipe:
             ranks=self.ranks,
             # One process can stop between videos; several agree between evaluations only, since they are not in step.
             pause=self.stop_if_asked if self.ranks.world == 1 else _go_on,
+            pause_together=self.stop_if_asked,
+            report=self.report,
         )
         for name, options in self.resolved.evaluate.items():
-            path = self.run.evaluation(name)
-            if path.exists():
+            path, work = self.run.evaluation(name), self.run.evaluation_work(name)
+            if self.ranks.any(path.exists()):
+                self._remove(work)
                 continue
             self.stop_if_asked()
             began = time.monotonic()
-            result = evaluate(name, options, trained)
+            result = evaluate(name, options, trained, work)
             if self.ranks.first:
                 if result.tensors:
                     atomic_write_bytes(path.with_suffix(".safetensors"), to_bytes(result.tensors))
                 atomic_write_json(path, result.facts)
+            self._remove(work)
             seconds = time.monotonic() - began
             self.report(events.Evaluated(name=name, records=len(result.facts["records"]), seconds_s=seconds))
+
+    def _remove(self, work: Path) -> None:
+        """Remove what an evaluation no longer needs, once no rank reads it."""
+        if self.ranks.any(work.exists()):
+            wait_for_all(self.ranks)
+            if self.ranks.first:
+                shutil.rmtree(work)
 
 
 def _go_on() -> None:

@@ -114,8 +114,8 @@ CASES: dict[str, tuple[list[Edit], list[str]]] = {
     "unknown view of an encoder": (
         [('"rgb", "cycle+flow", "random"', '"rgb/rgb", "cycle/flwo", "random/residual"')],
         [
-            "x.toml:23:23: phase 'cycle' does not learn a view 'flwo'; choose from 'rgb'",
-            "x.toml:23:37: no phase learns a view 'residual'; choose from 'rgb', 'flow'",
+            "x.toml:23:24: phase 'cycle' does not learn a view 'flwo'; choose from 'rgb'",
+            "x.toml:23:38: no phase learns a view 'residual'; choose from 'rgb', 'flow'",
         ],
     ),
     "unknown data set": (
