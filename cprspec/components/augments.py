@@ -18,6 +18,7 @@ class CoCLR(Augment):
     """
 
     name: ClassVar[str] = "coclr"
+    tries: ClassVar[int] = 1
     flow_aware: bool = option(False, help="negate x flow when mirroring, and leave flow colours alone")
     flip: float = option(0.5, help="probability of mirroring; 0 where classes mirror each other", ge=0, le=1)
     min_area: float = option(0.2, help="smallest share of the frame that a crop covers", gt=0, le=1)
@@ -32,6 +33,20 @@ class CoCLR(Augment):
     one_clip: float = option(
         0.5, help="probability that both sides see one clip, one strong and one weak, instead of two clips", ge=0, le=1
     )
+
+
+@frozen(kw_only=True)
+class Downstream(CoCLR):
+    """CoCLR's pipeline for recognition: crop, mirroring, and colour jitter with probability `strong` (PROTOCOL 2.2).
+
+    A box that does not fit the picture is drawn again, up to ten times; after that it is the centre square.
+    """
+
+    name: ClassVar[str] = "downstream"
+    tries: ClassVar[int] = 10
+    jitter: float = option(1.0, help="probability of colour jitter in a strong clip", ge=0, le=1)
+    gray: float = option(0.0, help="probability that every frame shows one random channel in a strong clip", ge=0, le=1)
+    blur: float = option(0.0, help="probability of gaussian blur in a strong clip", ge=0, le=1)
 
 
 @frozen(kw_only=True)
@@ -51,4 +66,4 @@ class Crop(Augment):
     flip: float = option(0.0, help="probability of mirroring", ge=0, le=1)
 
 
-COMPONENTS = (CoCLR, Crop)
+COMPONENTS = (CoCLR, Downstream, Crop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import frozen
 
@@ -12,6 +12,9 @@ from cprspec.spec.kinds import Optimizer, Schedule, option
 
 if TYPE_CHECKING:
     import torch
+
+    Parameters = Iterable[torch.Tensor] | Iterable[dict[str, Any]]
+    """Parameters, or groups of them in torch's own form."""
 
 
 @frozen(kw_only=True)
@@ -22,7 +25,7 @@ class Adam(Optimizer):
     lr: float = option(1e-3, help="learning rate", gt=0)
     weight_decay: float = option(1e-5, help="L2 term", ge=0)
 
-    def build(self, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The torch optimiser over `parameters`."""
         import torch
 
@@ -38,7 +41,7 @@ class SGD(Optimizer):
     momentum: float = option(0.9, help="share of the last step that is kept", ge=0, lt=1)
     weight_decay: float = option(1e-4, help="L2 term", ge=0)
 
-    def build(self, parameters: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The torch optimiser over `parameters`."""
         import torch
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
-from attrs import frozen
+from attrs import asdict, frozen
 
 from cprspec.data.index import Index
-from cprspec.evaluation.features import FrozenEncoder, encode_videos
+from cprspec.evaluation.features import FrozenEncoder, Keeping, encode_videos
+from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import Weights, build_encoder, fill
 from cprspec.models.heads import Encoder
@@ -47,14 +48,25 @@ def parts_of(encoder: str, resolved: Resolved) -> list[str]:
 
 
 def features_of(
-    encoders: Iterable[str], trained: Trained, dataset: str, split: str, *, published: bool = False
+    encoders: Iterable[str],
+    trained: Trained,
+    dataset: str,
+    split: str,
+    *,
+    protocol: str = "default",
+    kept: Kept | None = None,
 ) -> Features:
-    """Features of the videos of a split under each single encoder; `published`: CoCLR's protocol (PROTOCOL 2.2, 22)."""
+    """Features of the videos of a split under each single encoder, by a protocol of retrieval.
+
+    `coclr`: with the randomness that is published (PROTOCOL 2.2, 22); `iic`: IIC's clips and flattened maps (4.2). What is
+    done so far goes to `kept`, from where a later attempt takes it.
+    """
     resolved, index = trained.resolved, trained.indices[dataset]
     ids = index.ids(split)
-    features: dict[str, torch.Tensor] = {}
     video_V = torch.from_numpy(ids)
-    for clip, group in _by_clip(frozen_encoders(encoders, trained), resolved):
+    features: dict[str, torch.Tensor] = {}
+    frozen_by_name = frozen_encoders(encoders, trained, conv5=protocol == "iic")
+    for number, (clip, group) in enumerate(_by_clip(frozen_by_name, resolved)):
         clips = TestClips(
             index,
             ids,
@@ -62,16 +74,24 @@ def features_of(
             clip,
             trained.store,
             seed=resolved.seed,
-            jitter=published,
-            one_window=published and split == "train",
+            jitter=protocol == "coclr",
+            one_window=protocol == "coclr" and split == "train",
+            iic=protocol == "iic",
         )
-        video_V, some = encode_videos(group, clips, resolved.launch.workers, trained.ranks, trained.pause)
+        facts = {"encoders": [*group], "clip": asdict(clip), "protocol": protocol, "data": index.digest()}
+        name = f"features@{dataset}@{split}@{number}"
+        keeping = Keeping(kept, name, facts, lambda: trained.pause_together(_nothing_to_save)) if kept else None
+        video_V, some = encode_videos(group, clips, resolved.launch.workers, trained.ranks, trained.pause, keeping)
         features |= some
     return video_V, features
 
 
-def frozen_encoders(singles: Iterable[str], trained: Trained) -> dict[str, FrozenEncoder]:
-    """Single encoders by name; those of one phase share its network."""
+def _nothing_to_save() -> None:
+    """The parts of a pass are kept as they are finished."""
+
+
+def frozen_encoders(singles: Iterable[str], trained: Trained, *, conv5: bool = False) -> dict[str, FrozenEncoder]:
+    """Single encoders by name; those of one phase share its network. `conv5`: IIC's features are wanted of them."""
     resolved = trained.resolved
     networks: dict[tuple[str, bool], Encoder] = {}
     result: dict[str, FrozenEncoder] = {}
@@ -83,7 +103,7 @@ def frozen_encoders(singles: Iterable[str], trained: Trained) -> dict[str, Froze
             network = networks[phase.name, untrained] = build_encoder(phase)
             if not untrained:
                 fill(network, trained.weights[phase.name], f"encoder '{phase.name}'", None)
-        result[single] = FrozenEncoder(network, view, Normalise(resolved.views[view]))
+        result[single] = FrozenEncoder(network, view, Normalise(resolved.views[view]), conv5)
     return result
 
 

@@ -1,21 +1,25 @@
 """Features of whole videos: every window encoded, each window's feature L2-normalised, their mean per video.
 
-One pass over the videos serves every encoder, since reading costs more than a small network does. Ranks share the
-videos; nothing is dropped or padded.
+IIC's features are another kind: the flattened map, as it is. One pass over the videos serves every encoder, since reading
+costs more than a small network does. Ranks share the videos; nothing is dropped or padded. A pass may be kept part by part,
+so that one that is cut off goes on after its last whole part and ends with the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from attrs import frozen
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
+from cprspec.evaluation.kept import Kept
 from cprspec.learning.exchange import gather_cat
 from cprspec.learning.ranks import Ranks, wait_for_all
-from cprspec.models.heads import Encoder
+from cprspec.models.heads import Encoder, conv5_features
 from cprspec.video.clips import Item, TestClips, one_thread
 from cprspec.video.normalise import Normalise
 
@@ -25,50 +29,154 @@ WINDOWS_AT_ONCE = 32
 BYTES_AT_ONCE = 64 * 2**20
 """About how many bytes of clips travel together from a data worker."""
 
+VIDEOS_IN_PART = 64
+"""Videos of all ranks that are kept together."""
+
+IDS = ""
+"""What the ids are called among a part's features; no encoder has the name."""
+
+Batch = list[int]
+
 
 @frozen
 class FrozenEncoder:
-    """An encoder in evaluation: the network, the view it sees, and what makes its input."""
+    """An encoder in evaluation: the network, the view it sees, what makes its input, and which feature is wanted of it.
+
+    `conv5`: IIC's flattened map (models/heads.py) instead of the normalised pooled feature.
+    """
 
     network: Encoder
     view: str
     to_input: Normalise
+    conv5: bool = False
+
+    def of_clips(self, clip_NTHWC: Tensor) -> Tensor:
+        """Features `[N,F]`, float32, of clips as bytes."""
+        clip_NCTHW = self.to_input(clip_NTHWC)
+        if self.conv5:
+            return conv5_features(self.network[0](clip_NCTHW)).float()
+        return functional.normalize(self.network.features(clip_NCTHW).float(), dim=1)
+
+
+class SeesClips(Protocol):
+    """What a pass over videos asks of an encoder: `of_clips` gives rows `[N,F]` that are averaged over a video's clips."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Moved to the device and put into evaluation mode."""
+
+    @property
+    def view(self) -> str:
+        """The view of the clips it sees."""
+
+    @property
+    def to_input(self) -> Normalise:
+        """What makes its input."""
+
+    def of_clips(self, clip_NTHWC: Tensor) -> Tensor:
+        """Rows `[N,F]`, float32, of clips as bytes."""
+
+
+@frozen
+class Keeping:
+    """Where the parts of one pass are kept, by which name, and the facts that a part must agree with to be used again.
+
+    `pause` is called between parts, where all ranks are in step, and may raise.
+    """
+
+    kept: Kept
+    name: str
+    facts: Mapping[str, Any]
+    pause: Callable[[], None]
+
+    def get(self, number: int) -> dict[str, Tensor] | None:
+        """A part of an earlier attempt; every rank must ask."""
+        found = self.kept.get(f"{self.name}@{number}")
+        if found is None or found[1] != self.facts:
+            return None
+        return {name[1:]: rows for name, rows in found[0].items()}
+
+    def put(self, number: int, part: Mapping[str, Tensor]) -> None:
+        """Keep a finished part."""
+        self.kept.put(f"{self.name}@{number}", {f"@{name}": rows for name, rows in part.items()}, self.facts)
 
 
 @torch.inference_mode()
 def encode_videos(
-    encoders: Mapping[str, FrozenEncoder],
+    encoders: Mapping[str, SeesClips],
     clips: TestClips,
     workers: int,
     ranks: Ranks,
     pause: Callable[[], None] | None = None,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Video ids `[V]`, ascending, and for each encoder features `[V,F]`, float32 on the CPU, on every rank."""
+    keeping: Keeping | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Video ids `[V]`, ascending, and for each encoder features `[V,F]`, float32 on the CPU, on every rank.
+
+    `pause` is called between batches on each rank by itself, and may raise.
+    """
     for encoder in encoders.values():
         encoder.network.to(ranks.device).eval()
         encoder.to_input.to(ranks.device)
-    mine = range(ranks.rank, len(clips), ranks.world)
-    workers = min(workers, len(mine))
+    size = VIDEOS_IN_PART if keeping else max(1, len(clips))
+    parts = [range(start, min(start + size, len(clips))) for start in range(0, max(1, len(clips)), size)]
+    done = _kept_parts(keeping, len(parts)) if keeping else []
+    batches = [_batches(part, clips.videos_in(BYTES_AT_ONCE), ranks) for part in parts[len(done) :]]
+    stream = _stream(clips, batches, workers)
+    for some in batches:
+        part = _encode_part(encoders, (next(stream) for _ in some), ranks, pause)
+        if keeping:
+            keeping.put(len(done), part)
+            keeping.pause()
+        done.append(part)
+    whole = {name: torch.cat([part[name] for part in done]) for name in (IDS, *encoders)}
+    order = whole[IDS].argsort()
+    return whole.pop(IDS)[order], {name: rows[order] for name, rows in whole.items()}
+
+
+def _kept_parts(keeping: Keeping, most: int) -> list[dict[str, Tensor]]:
+    """The parts from the first on that an earlier attempt finished."""
+    done: list[dict[str, Tensor]] = []
+    while len(done) < most and (part := keeping.get(len(done))) is not None:
+        done.append(part)
+    return done
+
+
+def _batches(part: range, size: int, ranks: Ranks) -> list[Batch]:
+    """The positions of a part that this rank encodes, in batches."""
+    mine = list(part[ranks.rank :: ranks.world])
+    return [mine[start : start + size] for start in range(0, len(mine), size)]
+
+
+def _stream(clips: TestClips, batches: Sequence[list[Batch]], workers: int) -> Iterator[Item]:
+    """Every batch of every part in turn, from one loader, so that its workers start once."""
+    every = [batch for some in batches for batch in some]
+    workers = min(workers, len(every))
     loader: DataLoader[Item] = DataLoader(
-        Subset(clips, mine),
-        batch_size=clips.videos_in(BYTES_AT_ONCE),
+        clips,
+        batch_sampler=every,
         collate_fn=join_videos,
         num_workers=workers,
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=one_thread if workers else None,
     )
+    return iter(loader) if every else iter(())
+
+
+def _encode_part(
+    encoders: Mapping[str, SeesClips], batches: Iterator[Item], ranks: Ranks, pause: Callable[[], None] | None
+) -> dict[str, Tensor]:
+    """Ids and features of the videos of all ranks' batches, rank after rank."""
+    rows: dict[str, list[Tensor]] = {name: [] for name in encoders}
     ids = [torch.empty(0, dtype=torch.int64)]
-    rows = {name: [torch.empty(0, e.network.feature_size)] for name, e in encoders.items()}
-    for videos in loader:
+    for videos in batches:
         if pause is not None:
             pause()
         ids.append(videos["video"])
         for name, encoder in encoders.items():
             rows[name].append(_video_features(encoder, videos[encoder.view], videos["windows"], ranks.device))
     wait_for_all(ranks)  # hours may pass, and ranks are not in step
-    video_V = _gather_uneven(torch.cat(ids), ranks)
-    order = video_V.argsort()
-    return video_V[order], {name: _gather_uneven(torch.cat(r), ranks)[order] for name, r in rows.items()}
+    part = {name: _gather_uneven(_joined(some, ranks), ranks) for name, some in rows.items()}
+    return {IDS: _gather_uneven(torch.cat(ids), ranks), **part}
 
 
 def join_videos(items: list[Item]) -> Item:
@@ -83,19 +191,20 @@ def join_videos(items: list[Item]) -> Item:
     return joined
 
 
-def _video_features(
-    encoder: FrozenEncoder, clip_WTHWC: torch.Tensor, windows_V: torch.Tensor, device: torch.device
-) -> torch.Tensor:
+def _video_features(encoder: SeesClips, clip_WTHWC: Tensor, windows_V: Tensor, device: torch.device) -> Tensor:
     """Features `[V,F]` of videos whose windows follow each other in `clip_WTHWC`."""
-    parts = []
-    for chunk in clip_WTHWC.split(WINDOWS_AT_ONCE):
-        feature_WF = encoder.network.features(encoder.to_input(chunk.to(device, non_blocking=True)))
-        parts.append(functional.normalize(feature_WF.float(), dim=1))
-    per_video = torch.cat(parts).split(windows_V.tolist())
-    return torch.stack([feature_WF.mean(0) for feature_WF in per_video]).cpu()
+    chunks = clip_WTHWC.split(WINDOWS_AT_ONCE)
+    feature_WF = torch.cat([encoder.of_clips(chunk.to(device, non_blocking=True)) for chunk in chunks])
+    return torch.stack([each_WF.mean(0) for each_WF in feature_WF.split(windows_V.tolist())]).cpu()
 
 
-def _gather_uneven(rows: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+def _joined(rows: Sequence[Tensor], ranks: Ranks) -> Tensor:
+    """The rows `[V,F]` of this rank; F is told by the others where it has none."""
+    size = ranks.largest(rows[0].shape[1] if rows else 0)
+    return torch.cat([torch.empty(0, size), *rows])
+
+
+def _gather_uneven(rows: Tensor, ranks: Ranks) -> Tensor:
     if ranks.world == 1:
         return rows
     longest = ranks.largest(len(rows))

@@ -1,6 +1,6 @@
 """Nearest-neighbour video retrieval: do the training videos nearest to a test video show its class?
 
-Source: CoCLR's protocol (PROTOCOL 4.1). Pure functions of features and labels; float32.
+Source: CoCLR's and IIC's protocols (PROTOCOL 4.1, 4.2). Pure functions of features and labels; float32.
 
 Shapes: V videos of a split (Q test, G training), N clips, F features.
 """
@@ -25,8 +25,12 @@ def video_features(clip_feature_NF: Tensor, clips_per_video_V: Tensor) -> Tensor
 
 def similarity(test_QF: Tensor, train_GF: Tensor) -> Tensor:
     """Cosines `[Q,G]` after centring each split by its own mean."""
-    test_QF, train_GF = (normalize(x.float() - x.float().mean(0)) for x in (test_QF, train_GF))
-    return test_QF @ train_GF.T
+    return cosines(test_QF.float() - test_QF.float().mean(0), train_GF.float() - train_GF.float().mean(0))
+
+
+def cosines(test_QF: Tensor, train_GF: Tensor) -> Tensor:
+    """Cosines `[Q,G]` of the features as they are: IIC's protocol (PROTOCOL 4.2)."""
+    return normalize(test_QF.float()) @ normalize(train_GF.float()).T
 
 
 def recall_at(
@@ -41,12 +45,16 @@ def recall_at(
 
 
 def class_recall_at_1(
-    similarity_QG: Tensor, test_label_Q: Tensor, train_label_G: Tensor, classes: int
+    similarity_QG: Tensor, test_label_Q: Tensor, train_label_G: Tensor, classes: int, class_Q: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """R@1 of each class (NaN without test videos) and its number of test videos, `[classes]` each."""
+    """R@1 of each class (NaN without test videos) and its number of test videos, `[classes]` each.
+
+    `class_Q`: to which class each test video counts, where that is not its label.
+    """
     hit_Q = (first_hit_rank(similarity_QG, test_label_Q, train_label_G) == 0).double()
-    count_C = torch.bincount(test_label_Q, minlength=classes)
-    return torch.bincount(test_label_Q, hit_Q, minlength=classes) / count_C, count_C
+    class_Q = test_label_Q if class_Q is None else class_Q
+    count_C = torch.bincount(class_Q, minlength=classes)
+    return torch.bincount(class_Q, hit_Q, minlength=classes) / count_C, count_C
 
 
 def first_hit_rank(similarity_QG: Tensor, test_label_Q: Tensor, train_label_G: Tensor) -> Tensor:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from attrs import field, frozen
 
-from cprspec.components.evaluators import Embeddings, Retrieval
+from cprspec.components.evaluators import Classifier, Embeddings, Linear, Retrieval
 from cprspec.errors import CprspecError
 from cprspec.evaluation.encoders import Trained, features_of, parts_of
-from cprspec.evaluation.retrieval import class_recall_at_1, mean_average_precision, recall_at, similarity
+from cprspec.evaluation.kept import Kept
+from cprspec.evaluation.nearest import retrieve
+from cprspec.evaluation.recognise import recognise
 from cprspec.spec.encoders import default_encoders
 from cprspec.spec.kinds import Evaluator
-
-Record = dict[str, Any]
 
 
 @frozen
@@ -36,56 +35,26 @@ def evaluate(name: str, options: Evaluator, trained: Trained, work: Path) -> Res
     about = {"schema": 1, "kind": "evaluation", "name": name, "use": options.name}
     match options:
         case Retrieval():
-            return Result({**about, **retrieve(options, trained)})
+            return Result({**about, **retrieve(options, trained, work)})
         case Embeddings():
-            facts, tensors = embed(options, trained)
+            facts, tensors = embed(options, trained, work)
+            return Result({**about, **facts}, tensors)
+        case Linear() | Classifier():
+            facts, tensors = recognise(name, options, trained, work)
             return Result({**about, **facts}, tensors)
     raise CprspecError(f"evaluation '{name}': '{options.name}' cannot be run by this version")
 
 
-def retrieve(options: Retrieval, trained: Trained) -> dict[str, Any]:
-    """Flat records, and R@1 per class for each encoder."""
-    wanted = options.encoders or default_encoders(trained.resolved)
-    records: list[Record] = []
-    per_class: dict[str, Any] = {}
-    for dataset in options.datasets or (trained.resolved.train_on,):
-        index = trained.indices[dataset]
-        singles = _singles(wanted, trained)
-        published = options.protocol == "coclr"
-        gallery, train = features_of(singles, trained, dataset, "train", published=published)
-        queries, test = features_of(singles, trained, dataset, "test", published=published)
-        # Videos without a label are neither queries nor answers.
-        label_V = torch.from_numpy(index.labels)
-        asked, known = label_V[queries] >= 0, label_V[gallery] >= 0
-        for encoder in wanted:
-            scores = [
-                similarity(test[part], train[part])[asked][:, known] for part in parts_of(encoder, trained.resolved)
-            ]
-            judged = (torch.stack(scores).sum(0), label_V[queries[asked]], label_V[gallery[known]])
-            measures = {f"R@{k}": value for k, value in recall_at(*judged, options.k).items()}
-            measures["mAP"] = mean_average_precision(*judged)
-            base = {
-                "n": int(asked.sum()), "dataset": dataset, "split": "test", "encoder": encoder,
-                "protocol": f"retrieval-{options.protocol}", "unit": "video", "seed": trained.resolved.seed,
-            }  # fmt: skip
-            records += [{"metric": metric, "value": value, **base} for metric, value in measures.items()]
-            recall_C, _ = class_recall_at_1(*judged, len(index.classes))
-            per_class.setdefault(dataset, {})[encoder] = dict(zip(index.classes, recall_C.tolist(), strict=True))
-    return {"records": records, "per_class": per_class}
-
-
-def embed(options: Embeddings, trained: Trained) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def embed(options: Embeddings, trained: Trained, work: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The names of the videos, and their features as tensors `DATASET/ENCODER` `[V,F]`, rows as the names."""
     videos: dict[str, list[str]] = {}
     tensors: dict[str, torch.Tensor] = {}
-    singles = _singles(options.encoders or default_encoders(trained.resolved), trained)
+    wanted = options.encoders or default_encoders(trained.resolved)
+    singles = list(dict.fromkeys(part for encoder in wanted for part in parts_of(encoder, trained.resolved)))
+    kept = Kept(work, trained.ranks, trained.report)
     for dataset in options.datasets or (trained.resolved.train_on,):
         index = trained.indices[dataset]
-        parts = [features_of(singles, trained, dataset, split) for split in index.splits]
+        parts = [features_of(singles, trained, dataset, split, kept=kept) for split in index.splits]
         videos[dataset] = [index.videos[v].name for ids, _ in parts for v in ids.tolist()]
         tensors |= {f"{dataset}/{name}": torch.cat([features[name] for _, features in parts]) for name in singles}
     return {"records": [], "videos": videos}, tensors
-
-
-def _singles(wanted: Iterable[str], trained: Trained) -> list[str]:
-    return list(dict.fromkeys(part for encoder in wanted for part in parts_of(encoder, trained.resolved)))

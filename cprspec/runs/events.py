@@ -119,6 +119,19 @@ class PhaseFinished(Event):
 
 
 @frozen(kw_only=True)
+class Evaluating(Event):
+    """An evaluation that trains a classifier on `encoder` ended `epoch` `of` so many."""
+
+    kind: ClassVar[str] = "evaluating"
+    name: str
+    encoder: str
+    dataset: str
+    epoch: int
+    of: int
+    loss: float | None
+
+
+@frozen(kw_only=True)
 class Evaluated(Event):
     """An evaluation wrote its records."""
 
@@ -162,7 +175,8 @@ class Stopped(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    RunStarted, Resumed, PhaseStarted, Step, Epoch, PhaseFinished, Evaluated, Warned, RunFinished, RunFailed, Stopped,
+    RunStarted, Resumed, PhaseStarted, Step, Epoch, PhaseFinished, Evaluating, Evaluated, Warned, RunFinished,
+    RunFailed, Stopped,
 )  # fmt: skip
 
 E = TypeVar("E", bound=Event)

@@ -11,8 +11,8 @@ from attrs import frozen
 from cprspec.errors import Place, Problem
 from cprspec.spec.by_epoch import ByEpoch
 from cprspec.spec.compose import Composed
-from cprspec.spec.encoders import encoder_names, views_seen
-from cprspec.spec.kinds import Component, Evaluator, fields_of
+from cprspec.spec.evaluations import check_evaluations
+from cprspec.spec.kinds import Component, Dataset, Evaluator, fields_of
 from cprspec.spec.plan import find_cycle
 from cprspec.spec.schema import RANDOM, Phase
 from cprspec.spec.tables import PhaseTable
@@ -24,10 +24,14 @@ def check_experiment(
     tables: Mapping[str, PhaseTable | None],
     phases: Mapping[str, Phase],
     evaluate: Mapping[str, Evaluator],
+    datasets: Mapping[str, Dataset],
 ) -> list[Problem]:
-    """Every cross-check. `tables` has all phases as written (None where unreadable), `phases` those that could be read."""
-    experiment = _Experiment(composed, tables, phases, evaluate)
-    return [problem for check in _CHECKS for problem in check(experiment)]
+    """Every cross-check. `tables` has all phases as written (None where unreadable); the others what could be read."""
+    experiment = _Experiment(composed, tables, phases)
+    own = [problem for check in _CHECKS for problem in check(experiment)]
+    views = {name: table.views if table else () for name, table in tables.items()}
+    trained_on = {phase.dataset for phase in phases.values()}
+    return own + check_evaluations(composed, views, trained_on, evaluate, datasets)
 
 
 @frozen
@@ -37,7 +41,6 @@ class _Experiment:
     composed: Composed
     tables: Mapping[str, PhaseTable | None]
     phases: Mapping[str, Phase]
-    evaluate: Mapping[str, Evaluator]
 
     def at(self, phase: str, *path: str) -> Place:
         """Where a phase's setting was written: in its own table, else at the top level, else the phase itself."""
@@ -250,34 +253,6 @@ def _late_changes(e: _Experiment) -> Iterator[Problem]:
                 yield Problem(message, e.at(name, "miner", option.name, str(late[0])), warning=True)
 
 
-def _encoder(e: _Experiment, part: str, place: Place) -> Iterator[Problem]:
-    """One of the encoders that an evaluation joins: a phase or `random`, and maybe one of the views it sees."""
-    views = {name: table.views if table else () for name, table in e.tables.items()}
-    phase, slash, view = part.partition("/")
-    if phase != RANDOM and phase not in e.tables:
-        yield Problem(f"no phase is called {quoted(phase)}", place, did_you_mean(part, encoder_names(views)))
-    elif slash and (seen := views_seen(phase, views)) and view not in seen:
-        head = "no phase learns" if phase == RANDOM else f"phase {quoted(phase)} does not learn"
-        yield Problem(f"{head} a view {quoted(view)}", place, did_you_mean(view, seen))
-
-
-def _evaluations(e: _Experiment) -> Iterator[Problem]:
-    """Evaluations name encoders and data sets that exist."""
-    datasets = e.composed.data.get("dataset", {})
-    for name, evaluator in e.evaluate.items():
-        for i, encoder in enumerate(evaluator.encoders):
-            parts = encoder.split("+")
-            place = e.composed.place("evaluate", name, "encoders", i)
-            if len(parts) > 2:
-                yield Problem(f"{quoted(encoder)} joins more than two encoders", place)
-            for part in parts:
-                yield from _encoder(e, part, place)
-        for i, dataset in enumerate(evaluator.datasets):
-            if dataset not in datasets:
-                place = e.composed.place("evaluate", name, "datasets", i)
-                yield Problem(f"no data set is called {quoted(dataset)}", place, did_you_mean(dataset, datasets))
-
-
 _CHECKS: tuple[Callable[[_Experiment], Iterator[Problem]], ...] = (
-    _batches, _views, _clips, _references, _starts, _mining, _milestones, _late_changes, _evaluations,
+    _batches, _views, _clips, _references, _starts, _mining, _milestones, _late_changes,
 )  # fmt: skip

@@ -127,6 +127,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(attrs.has, lambda cls: _class_hook(cls, converter))
     converter.register_structure_hook_func(lambda kind: kind == int | ByEpoch, _int_by_epoch)
     converter.register_structure_hook_factory(_is_tuple, lambda kind: _tuple_hook(kind, converter))
+    converter.register_structure_hook_factory(_is_mapping, lambda kind: _mapping_hook(kind, converter))
     return converter
 
 
@@ -260,5 +261,21 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], 
         if not isinstance(value, list):
             raise _Wrong("an array", value, None if isinstance(value, dict) else "an array stands in brackets")
         return tuple(list_hook(value, list))
+
+    return hook
+
+
+def _is_mapping(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is Mapping
+
+
+def _mapping_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """`Mapping[str, X]` from a table with free keys."""
+    dict_hook: Callable[[Any, Any], dict[Any, Any]] = converter.get_structure_hook(GenericAlias(dict, get_args(kind)))
+
+    def hook(value: Any, _: Any) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise _Wrong("a table", value)
+        return dict_hook(value, dict)
 
     return hook

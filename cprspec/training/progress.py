@@ -160,6 +160,9 @@ def describe(event: events.Event) -> str | None:
             text = _phase_line(event)
         case events.PhaseFinished():
             text = f"phase {event.phase} finished in {duration(event.seconds_s)}"
+        case events.Evaluating():
+            on = f"{event.encoder} on {event.dataset}"
+            text = f"evaluation {event.name}, {on}: epoch {event.epoch} of {event.of}, loss {_number(event.loss)}"
         case events.Evaluated():
             text = f"evaluated {event.name}: {event.records} records in {duration(event.seconds_s)}"
         case events.Warned():

@@ -67,7 +67,7 @@ def draw_crop(options: Crop, rng: np.random.Generator, size: int, height: int, w
 
 def draw(options: CoCLR, rng: np.random.Generator, frames: int, height: int, width: int, strong: bool) -> Drawn:
     """The parameters of one clip; a weak clip is only cropped and mirrored."""
-    box = _draw_box(options.min_area, rng, height, width)
+    box = _draw_box(options.min_area, options.tries, rng, height, width)
     flip = bool(rng.random() < options.flip)
     if not strong:
         return Drawn(box, flip)
@@ -81,15 +81,21 @@ def draw(options: CoCLR, rng: np.random.Generator, frames: int, height: int, wid
     return Drawn(box, flip, tuple(colours), gray, sigma)
 
 
-def _draw_box(min_area: float, rng: np.random.Generator, height: int, width: int) -> tuple[int, int, int, int]:
-    area = rng.uniform(min_area, 1.0) * height * width
-    aspect = rng.uniform(3 / 4, 4 / 3)
-    w, h = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
-    if rng.random() < 0.5:
-        w, h = h, w
-    if w > width or h > height:
-        return 0, 0, height, width  # as published: no second try
-    return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+def _draw_box(
+    min_area: float, tries: int, rng: np.random.Generator, height: int, width: int
+) -> tuple[int, int, int, int]:
+    for _ in range(tries):
+        area = rng.uniform(min_area, 1.0) * height * width
+        aspect = rng.uniform(3 / 4, 4 / 3)
+        w, h = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if rng.random() < 0.5:
+            w, h = h, w
+        if w <= width and h <= height:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    if tries == 1:
+        return 0, 0, height, width  # as published: no second try, and then the whole picture
+    side = min(height, width)
+    return (height - side) // 2, (width - side) // 2, side, side
 
 
 def apply(clip_THWC: Bytes, drawn: Drawn, size: int, *, is_flow: bool = False, flow_aware: bool = False) -> Bytes:

@@ -23,7 +23,8 @@ from cprspec.errors import CprspecError, Problem
 from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip
 from cprspec.video import augment as augmentation
-from cprspec.video.sampling import generator, test_windows, train_indices
+from cprspec.video import crops
+from cprspec.video.sampling import generator, spaced_windows, test_windows, train_indices
 from cprspec.video.store import Store
 
 Ints = NDArray[np.int64]
@@ -36,6 +37,12 @@ ORDER, SAMPLE, GALLERY = 1, 2, 3
 NO_MOTION = 128
 CENTRE = 224 / 240
 """Side of the centre crop as a share of the short side (PROTOCOL 2.2: 224 of 240)."""
+
+IIC_CENTRE = 112 / 128
+"""The same in IIC's test (PROTOCOL 2.3)."""
+
+IIC_CLIPS = 10
+"""Test clips of a video in IIC's test (PROTOCOL 1.3)."""
 
 
 @frozen
@@ -112,9 +119,10 @@ class TrainClips(Dataset[Item]):
 
 
 class TestClips(Dataset[Item]):
-    """Every test window of a video, centre-cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
+    """Every test window of a video, cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
 
-    `one_window` takes one at random and `jitter` varies its colours at random (the published protocol), both by `seed`.
+    `one_window` takes one at random and `jitter` varies its colours at random (CoCLR's published protocol), both by `seed`.
+    `iic` takes IIC's evenly spaced clips and its size of crop instead. `flow_aware` as in training.
     """
 
     __test__ = False  # not a test, whatever its name says to pytest
@@ -130,10 +138,14 @@ class TestClips(Dataset[Item]):
         seed: int = 0,
         jitter: bool = False,
         one_window: bool = False,
+        iic: bool = False,
+        crop: crops.TestCrop = crops.CENTRE,
+        flow_aware: bool = False,
     ) -> None:
         self._reader = Reader(index, dict(views), clip.stored_side, store)
         self._ids, self._clip = ids, clip
-        self._seed, self._jitter, self._one_window = seed, jitter, one_window
+        self._seed, self._jitter, self._one_window, self._iic = seed, jitter, one_window, iic
+        self._crop, self._flow_aware = crop, flow_aware
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -148,21 +160,30 @@ class TestClips(Dataset[Item]):
         stored = self._reader.stored(video)
         # Flow's length for every view, so that a figure does not depend on which views are evaluated together.
         length = max(1, min(len(s) - (s.shape[-1] == 3) for s in stored.values()))
-        windows = test_windows(length, self._clip.frames, self._clip.stride)
+        windows = self._windows(length)
         if self._one_window:
             windows = windows[int(rng.integers(len(windows)))][None]
         height, width = next(iter(stored.values())).shape[1:3]
-        side = round(CENTRE * min(height, width))
-        box = ((height - side) // 2, (width - side) // 2, side, side)
-        drawn = [augmentation.Drawn(box, flip=False, colours=self._colours(rng)) for _ in windows]
+        box = self._crop.box(IIC_CENTRE if self._iic else CENTRE, height, width)
+        drawn = [augmentation.Drawn(box, self._crop.mirrored, self._colours(rng)) for _ in windows]
         item = {"video": torch.tensor(video)}
         for name, whole in stored.items():
             clips = [
-                augmentation.apply(self._reader.cut(whole, frames), how, self._clip.size)
+                augmentation.apply(
+                    self._reader.cut(whole, frames),
+                    how,
+                    self._clip.size,
+                    is_flow=whole.shape[-1] == 2,
+                    flow_aware=self._flow_aware,
+                )
                 for frames, how in zip(windows, drawn, strict=True)
             ]
             item[name] = torch.from_numpy(np.stack(clips))
         return item
+
+    def _windows(self, length: int) -> Ints:
+        frames, stride = self._clip.frames, self._clip.stride
+        return spaced_windows(length, frames, stride, IIC_CLIPS) if self._iic else test_windows(length, frames, stride)
 
     def _colours(self, rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
         """PROTOCOL 2.2: with p .3 brightness, contrast, saturation .2 and hue .1."""
@@ -221,9 +242,15 @@ def train_loader(
     workers: int,
     pin_memory: bool,
     clips: int = 2,
+    ids: Ints | None = None,
 ) -> DataLoader[Item]:
-    """One loader for all the rest of a phase, so that its workers start once; `clips` of each video."""
-    dataset = TrainClips(index, index.ids("train"), views, clip, augment, store, order.seed, clips)
+    """One loader for all the rest of a phase, so that its workers start once; `clips` of each video.
+
+    `ids` are the videos, all of the training split unless given.
+    """
+    dataset = TrainClips(
+        index, index.ids("train") if ids is None else ids, views, clip, augment, store, order.seed, clips
+    )
     return DataLoader(
         dataset,
         batch_sampler=order,

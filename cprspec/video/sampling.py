@@ -42,3 +42,12 @@ def iic_test_starts(n: int, frames: int, clips: int = 10) -> Ints:
     length = n - 1
     centres = np.linspace(frames / 2, length - frames / 2, clips)
     return np.floor(centres - frames / 2).astype(np.int64)
+
+
+def spaced_windows(n: int, frames: int, stride: int, clips: int) -> Ints:
+    """Frames `[clips,T]` of IIC's test clips out of `n`; a video too short for one has the single window of `test_windows`."""
+    span = frames * stride
+    if n < span:
+        return test_windows(n, frames, stride)
+    starts = iic_test_starts(n + 1, span, clips)
+    return starts[:, None] + np.arange(frames, dtype=np.int64) * stride

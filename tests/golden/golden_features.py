@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch.testing import assert_close
 
-from cprspec.evaluation.retrieval import recall_at, similarity, video_features
+from cprspec.evaluation.retrieval import cosines, recall_at, similarity, video_features
 
 
 def check_retrieval(golden):
@@ -26,6 +26,13 @@ def check_two_streams(golden):
     assert_close(scores, golden["similarity"], atol=1e-5, rtol=0)
     recall = recall_at(scores, golden["test_label"], golden["train_label"], (1, 5, 10, 20, 50))
     assert list(recall.values()) == pytest.approx(golden["recall_at_1_5_10_20_50"].tolist(), abs=1e-6)
+
+
+def check_iic_retrieval(golden):
+    test, train = (golden[f"{split}_clip_feature"].mean(1) for split in ("test", "train"))
+    labels = golden["test_label"], golden["train_label"]
+    recall = recall_at(cosines(test, train), *labels, (1, 5, 10, 20, 50))
+    assert [round(r * len(test)) for r in recall.values()] == golden["topk_correct_1_5_10_20_50"].tolist()
 
 
 def check_cmr(golden):

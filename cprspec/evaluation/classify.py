@@ -1,0 +1,215 @@
+"""Classifiers on the encoders of an experiment: what each is trained with and how it is tested; evaluation/finetune.py trains.
+
+Videos without a label are neither trained on nor tested. Legend: V videos, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+from cprspec.components.augments import Downstream
+from cprspec.components.evaluators import Classifier as Options
+from cprspec.data.index import Index
+from cprspec.errors import CprspecError, Problem
+from cprspec.evaluation.crops import Answering, over_crops
+from cprspec.evaluation.encoders import Trained, frozen_encoders
+from cprspec.evaluation.features import encode_videos
+from cprspec.evaluation.finetune import Task, train_classifier
+from cprspec.evaluation.kept import Kept
+from cprspec.models.heads import ClassHead, Classifier
+from cprspec.spec.encoders import phase_and_view
+from cprspec.spec.kinds import Augment
+from cprspec.spec.schema import Clip, Phase
+from cprspec.video.clips import Ints, Item, PhaseOrder, TestClips, train_loader
+from cprspec.video.crops import CROPS
+from cprspec.video.sampling import generator
+
+HELD_OUT, SEED = 212, 213
+"""Streams of random numbers."""
+
+
+@frozen(kw_only=True)
+class Study:
+    """One encoder on one data set: everything that its classifier is trained and tested with."""
+
+    encoder: str
+    dataset: str
+    options: Options
+    trained: Trained
+    kept: Kept
+
+    @property
+    def kept_as(self) -> str:
+        """What things are kept as."""
+        return f"{self.dataset}@{self.encoder}"
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the encoder; of an untrained one the first that learns its view."""
+        return phase_and_view(self.encoder, self.trained.resolved)[0]
+
+    @property
+    def view(self) -> str:
+        """The view it sees."""
+        return phase_and_view(self.encoder, self.trained.resolved)[1]
+
+    @property
+    def index(self) -> Index:
+        """The videos."""
+        return self.trained.indices[self.dataset]
+
+    @property
+    def clip(self) -> Clip:
+        """The clip of the encoder's phase, with what the evaluation says otherwise; cut from the same stored pictures."""
+        own = self.phase.clip
+        given = {
+            key: value for key in ("frames", "stride", "size") if (value := getattr(self.options, key)) is not None
+        }
+        return evolve(own, **given, short_side=own.stored_side)
+
+    @property
+    def augment(self) -> Augment:
+        """How training clips are varied; mirroring and flow as in the encoder's phase unless the evaluation says otherwise."""
+        own, options = self.phase.augment, self.options
+        flip = getattr(own, "flip", 0.0) if options.flip is None else options.flip
+        if options.augment == "phase":
+            return evolve(own, flip=flip)  # type: ignore[misc]
+        return Downstream(
+            flip=flip, strong=options.jitter, min_area=options.min_area, flow_aware=getattr(own, "flow_aware", False)
+        )
+
+    @property
+    def seed(self) -> int:
+        """Of training clips: others than those that the encoder was trained on."""
+        return int(generator(self.trained.resolved.seed, SEED).integers(2**31))
+
+    def labelled(self, split: str) -> Ints:
+        """Ids of the videos with a label."""
+        ids = self.index.ids(split)
+        return ids[self.index.labels[ids] >= 0]
+
+
+def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor, Tensor]:
+    """Train and test the classifier of a study: ids `[V]` of the test videos, ascending, and class probabilities `[V,C]`."""
+    options, trained, name = study.options, study.trained, study.kept_as
+    encoder = frozen_encoders([study.encoder], trained)[study.encoder]
+    head = ClassHead(
+        encoder.network.feature_size, len(study.index.classes), l2=options.l2, batch_norm=options.batch_norm,
+        dropout=options.dropout, seed=trained.resolved.seed,
+    )  # fmt: skip
+    model = Classifier(encoder.network, head, frozen=options.train == "head")
+    answering = Answering(model, study.view, encoder.to_input, options.mean_of)
+    train_ids, held_out_ids = split_off(study.labelled("train"), options.validation, trained.resolved.seed)
+    batch_size = min(options.batch_size, len(train_ids) // trained.ranks.world * trained.ranks.world)
+    if batch_size < 2:
+        raise CprspecError(f"evaluation of {study.encoder}: {len(train_ids)} labelled videos are too few to train on")
+    train_classifier(
+        Task(
+            name=name,
+            model=model,
+            view=study.view,
+            to_input=encoder.to_input,
+            options=options,
+            steps_per_epoch=len(train_ids) // batch_size,
+            batches=lambda epoch, step: iter(_loader(study, train_ids, batch_size, epoch, step)),
+            label_V=torch.from_numpy(study.index.labels),
+            held_out=(lambda: held_out_loss(study, model, answering, held_out_ids)) if len(held_out_ids) else None,
+            autocast=torch.bfloat16 if study.phase.precision == "bf16" else None,
+            trained=trained,
+            kept=study.kept,
+            heard=heard,
+        )
+    )
+    return test(study, answering)
+
+
+def split_off(ids: Ints, count: int, seed: int) -> tuple[Ints, Ints]:
+    """Training videos and `count` that are held out, both ascending; drawn by seed."""
+    if count >= len(ids):
+        message = f"{count} videos cannot be held out of {len(ids)} labelled training videos"
+        raise CprspecError(Problem(message, hint="lower the evaluation's validation"))
+    order = generator(seed, HELD_OUT).permutation(ids)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def held_out_loss(study: Study, model: Classifier, answering: Answering, ids: Ints) -> float:
+    """The mean loss over one clip of each held-out video, the same clip each time; leaves the model in evaluation mode."""
+    scores = evolve(answering, mean_of="scores")
+    video_V, said = _said(study, scores, TestClips(**_clips_of(study, ids), one_window=True))
+    return cross_entropy(said, torch.from_numpy(study.index.labels)[video_V]).item()
+
+
+def test(study: Study, answering: Answering) -> tuple[Tensor, Tensor]:
+    """Ids and class probabilities of the test videos; each crop's are kept as soon as they are known."""
+    options, ids = study.options, study.labelled("test")
+    said: list[Tensor] = []
+    for number, crop in enumerate(CROPS[options.crops]):
+        name = f"{study.kept_as}@crop-{number}"
+        found = study.kept.get(name)
+        if found is None:
+            clips = TestClips(
+                **_clips_of(study, ids),
+                jitter=options.protocol == "coclr",
+                iic=options.windows == "ten",
+                crop=crop,
+                flow_aware=getattr(study.phase.augment, "flow_aware", False),
+            )
+            _, said_VC = _said(study, answering, clips)
+            study.kept.put(name, {"said_VC": said_VC})
+        else:
+            said_VC = found[0]["said_VC"]
+        said.append(said_VC)
+    return torch.from_numpy(ids), over_crops(said, options)
+
+
+def _said(study: Study, answering: Answering, clips: TestClips) -> tuple[Tensor, Tensor]:
+    trained = study.trained
+    video_V, rows = encode_videos(
+        {study.encoder: answering}, clips, trained.resolved.launch.workers, trained.ranks, trained.pause
+    )
+    return video_V, rows[study.encoder]
+
+
+def _clips_of(study: Study, ids: Ints) -> dict[str, Any]:
+    """What every test clip of a study has in common, for TestClips."""
+    views = {study.view: study.trained.resolved.views[study.view]}
+    return {
+        "index": study.index, "ids": ids, "views": views, "clip": study.clip, "store": study.trained.store,
+        "seed": study.seed,
+    }  # fmt: skip
+
+
+def _loader(study: Study, ids: Ints, batch_size: int, epoch: int, step: int) -> DataLoader[Item]:
+    """The training clips from a place on, one loader for all of them."""
+    trained = study.trained
+    order = PhaseOrder(
+        n=len(ids),
+        batch_size=batch_size,
+        accumulate=1,
+        rank=trained.ranks.rank,
+        world_size=trained.ranks.world,
+        seed=study.seed,
+        first_epoch=epoch,
+        first_step=step,
+        epochs=study.options.epochs,
+    )
+    return train_loader(
+        index=study.index,
+        views={study.view: trained.resolved.views[study.view]},
+        clip=study.clip,
+        augment=study.augment,
+        store=trained.store,
+        order=order,
+        workers=trained.resolved.launch.workers,
+        pin_memory=trained.ranks.device.type == "cuda",
+        clips=1,
+        ids=ids,
+    )

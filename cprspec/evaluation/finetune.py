@@ -1,0 +1,204 @@
+"""Training one classifier: a fine-tuned encoder, or a head on a frozen one. Read top to bottom; the loop is training/loop.py's
+in small.
+
+Sources: CoCLR's, CPR's and IIC's public code (PROTOCOL 2.2, 4.1, 4.2), but for two things: the epoch that is tested is not
+chosen on the test videos (5, 20), and each clip is mirrored by a coin of its own, so that ranks do not change the result.
+
+Order, clips and dropout are functions of (seed, epoch, step), so training goes on bit for bit from what it kept.
+Legend: N clips of this rank, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from attrs import asdict, define, frozen
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from cprspec.components.evaluators import Classifier as Options
+from cprspec.components.optimizers import SGD, Adam, Step
+from cprspec.errors import CprspecError, Problem
+from cprspec.evaluation.encoders import Trained
+from cprspec.evaluation.kept import Kept
+from cprspec.learning.gradients import share_gradients, take_from_first
+from cprspec.models.heads import Classifier
+from cprspec.video.clips import Item
+from cprspec.video.normalise import Normalise
+from cprspec.video.sampling import generator
+
+DROPOUT = 211
+"""Stream of random numbers."""
+
+
+@define
+class Place:
+    """How far training is: `epoch` and `step` are the next ones, `loss` the sum over the epoch's steps so far.
+
+    For a plateau: the lowest validation loss, how many epochs ago that was, and the factor on the learning rate.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    lowest: float = math.inf
+    waited: int = 0
+    factor: float = 1.0
+
+
+@frozen(kw_only=True)
+class Task:
+    """What one classifier is trained with. `name` is what is kept of it under.
+
+    `batches(epoch, step)` gives this rank's batches from there to the end, `held_out()` the loss on the videos held out.
+    `heard` is called after each epoch with its number and mean loss.
+    """
+
+    name: str
+    model: Classifier
+    view: str
+    to_input: Normalise
+    options: Options
+    steps_per_epoch: int
+    batches: Callable[[int, int], Iterator[Item]]
+    label_V: Tensor
+    held_out: Callable[[], float] | None
+    autocast: torch.dtype | None
+    trained: Trained
+    kept: Kept
+    heard: Callable[[int, float], None]
+
+
+def train_classifier(task: Task) -> None:
+    """Train the task's model to its last epoch; then it holds the weights to test, the same on every rank.
+
+    Goes on from what an earlier attempt kept. Raises what `pause_together` raises, and CprspecError.
+    """
+    options, ranks = task.options, task.trained.ranks
+    task.model.to(ranks.device).train()
+    task.to_input.to(ranks.device)
+    optimizer = build_optimizer(task.model, options)
+    best: dict[str, Tensor] = {}
+    place = restore(task, optimizer, best)
+    parallel = share_gradients(task.model) if ranks.world > 1 else task.model
+    batches = task.batches(place.epoch, place.step) if place.epoch < options.epochs else iter(())
+    saved = time.monotonic()
+    while place.epoch < options.epochs:
+        set_learning_rate(optimizer, options, place)
+        place.loss += train_step(task, parallel, optimizer, next(batches), place)
+        place.step += 1
+        if place.step == task.steps_per_epoch:
+            finish_epoch(task, place, best)
+        task.trained.pause_together(lambda: keep(task, optimizer, place, best))
+        if ranks.any(time.monotonic() - saved > 60 * task.trained.resolved.launch.checkpoint_minutes):
+            keep(task, optimizer, place, best)
+            saved = time.monotonic()
+    keep(task, optimizer, place, best)
+    if best:
+        task.model.load_state_dict(best)
+    take_from_first(task.model, ranks)
+    task.model.eval()
+
+
+def build_optimizer(model: Classifier, options: Options) -> torch.optim.Optimizer:
+    """The optimiser, the head's parameters in group 0 and those of a backbone that learns in group 1."""
+    groups = [{"params": [*model.head.parameters()]}]
+    if not model.frozen:
+        groups.append({"params": [*model.backbone.parameters()]})
+    if options.optimizer == "adam":
+        return Adam(lr=options.lr, weight_decay=options.weight_decay).build(groups)
+    return SGD(lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay).build(groups)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, options: Options, place: Place) -> None:
+    """The learning rate of the epoch: by milestones, or by what the plateau has made of it."""
+    step = Step(milestones=options.milestones, gamma=options.gamma)
+    factor = place.factor if options.patience else step.factor(place.epoch, options.epochs)
+    lr = max(options.lr * factor, options.least_lr)
+    for group, share in zip(optimizer.param_groups, (1.0, options.backbone_lr), strict=False):
+        group["lr"] = lr * share
+
+
+def train_step(
+    task: Task, parallel: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Item, place: Place
+) -> float:
+    """One optimiser step; the mean loss of all ranks' clips."""
+    ranks = task.trained.ranks
+    clip_NTHWC = batch[task.view][:, 0].to(ranks.device, non_blocking=True)
+    label_N = task.label_V[batch["video"]].to(ranks.device, non_blocking=True)
+    seed = generator(task.trained.resolved.seed, DROPOUT, place.epoch, place.step, ranks.rank).integers(2**62)
+    devices = [ranks.device] if ranks.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.autocast(
+        ranks.device.type, task.autocast, enabled=task.autocast is not None
+    ):  # fmt: skip
+        torch.manual_seed(int(seed))
+        scores_NC = parallel(task.to_input(clip_NTHWC))
+    loss = cross_entropy(scores_NC.float(), label_N)
+    mean = float(ranks.mean(loss.detach()))
+    if not math.isfinite(mean):
+        where = f"{task.name.replace('@', ', ')}, epoch {place.epoch}, step {place.step}"
+        hint = "lower the evaluation's lr"
+        raise CprspecError(Problem(f"training a classifier: {where}: the loss is {mean}", hint=hint), exit_code=1)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return mean
+
+
+def finish_epoch(task: Task, place: Place, best: dict[str, Tensor]) -> None:
+    """Tell of the epoch, look at the held-out videos, and move `place` to the next epoch."""
+    task.heard(place.epoch, place.loss / task.steps_per_epoch)
+    if task.held_out is not None:
+        take_from_first(task.model, task.trained.ranks)
+        judge_epoch(place, task.held_out(), task.options)
+        if place.waited == 0:
+            best.update({key: value.detach().clone() for key, value in task.model.state_dict().items()})
+        task.model.train()
+    place.epoch, place.step, place.loss = place.epoch + 1, 0, 0.0
+
+
+def judge_epoch(place: Place, loss: float, options: Options) -> None:
+    """Take note of a validation loss: after more than `patience` epochs without a lower one the learning rate falls."""
+    if loss < place.lowest:
+        place.lowest, place.waited = loss, 0
+        return
+    place.waited += 1
+    if options.patience and place.waited % (options.patience + 1) == 0:
+        place.factor *= options.gamma
+
+
+def keep(task: Task, optimizer: torch.optim.Optimizer, place: Place, best: dict[str, Tensor]) -> None:
+    """Keep everything that going on needs."""
+    tensors = {f"model.{key}": value for key, value in task.model.state_dict().items()}
+    tensors |= {f"best.{key}": value for key, value in best.items()}
+    for name, parameter in task.model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:
+                tensors[f"optimizer.{name}|{key}"] = torch.as_tensor(value)
+    facts = {**asdict(place), "lowest": None if place.lowest == math.inf else place.lowest}
+    task.kept.put(f"{task.name}@training", tensors, {**facts, "world": task.trained.ranks.world})
+
+
+def restore(task: Task, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]) -> Place:
+    """Put what an earlier attempt kept into model, optimiser and `best`, and say where to go on."""
+    found = task.kept.get(f"{task.name}@training")
+    if found is None:
+        return Place()
+    tensors, facts = found
+    if (was := facts.pop("world")) != task.trained.ranks.world:
+        hint = f"continue it with --nproc {was}"
+        raise CprspecError(Problem(f"evaluation was begun by {was} processes, which others cannot continue", hint=hint))
+    task.model.load_state_dict(_under("model.", tensors))
+    best.update({key: value.to(task.trained.ranks.device) for key, value in _under("best.", tensors).items()})
+    for name, parameter in task.model.named_parameters():
+        if slots := _under(f"optimizer.{name}|", tensors):
+            # Adam keeps its step count on the CPU and its moments where the parameter is.
+            optimizer.state[parameter] = {k: v if v.ndim == 0 else v.to(parameter.device) for k, v in slots.items()}
+    return Place(**{**facts, "lowest": math.inf if facts["lowest"] is None else facts["lowest"]})
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

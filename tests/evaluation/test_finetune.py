@@ -1,0 +1,197 @@
+"""Training a classifier: what learns and how fast, the plateau, and that going on equals never having stopped."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from gloo import on_ranks
+from torch import nn
+
+from cprspec.components.evaluators import Classifier as Options
+from cprspec.errors import CprspecError
+from cprspec.evaluation.finetune import Place, Task, build_optimizer, judge_epoch, set_learning_rate, train_classifier
+from cprspec.evaluation.kept import Kept
+from cprspec.learning.ranks import Ranks
+from cprspec.models.heads import ClassHead, Classifier, Encoder
+
+CPU = torch.device("cpu")
+STEPS, VIDEOS = 3, 12
+
+
+class StopHereError(Exception):
+    """Stands for a stop request."""
+
+
+def small_model(options, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU())
+        encoder = Encoder(backbone, 4, 2)
+    head = ClassHead(4, 3, l2=options.l2, batch_norm=options.batch_norm, dropout=options.dropout, seed=seed)
+    return Classifier(encoder, head, frozen=options.train == "head")
+
+
+def batches(ranks, epoch, step, epochs=4):
+    """A batch is a function of its epoch and step; ranks take their parts of it."""
+    for e in range(epoch, epochs):
+        for s in range(step if e == epoch else 0, STEPS):
+            generator = torch.Generator().manual_seed(100 * e + s)
+            video = torch.randperm(VIDEOS, generator=generator)[:4]
+            clip = torch.randint(0, 256, (4, 1, 2, 5, 5, 3), generator=generator, dtype=torch.uint8)
+            part = slice(ranks.rank * 4 // ranks.world, (ranks.rank + 1) * 4 // ranks.world)
+            yield {"video": video[part], "rgb": clip[part]}
+
+
+def task(folder, options, *, stop_after=None, losses=None, ranks=None):
+    """A task in `folder`; `stop_after` so many steps it is asked to stop."""
+    ranks = ranks or Ranks(device=CPU)
+    model, told, calls = small_model(options), [], iter(range(10**6))
+
+    def pause_together(save):
+        if next(calls) + 1 == stop_after:
+            save()
+            raise StopHereError
+
+    resolved = SimpleNamespace(seed=5, launch=SimpleNamespace(checkpoint_minutes=1e9))
+    validation = iter(losses) if losses else None
+    made = Task(
+        name="data@rgb", model=model, view="rgb", to_input=ToInput(), options=options, steps_per_epoch=STEPS,
+        batches=partial(batches, ranks, epochs=options.epochs), label_V=torch.arange(VIDEOS) % 3,
+        held_out=(lambda: next(validation)) if validation else None, autocast=None,
+        trained=SimpleNamespace(ranks=ranks, resolved=resolved, pause_together=pause_together),
+        kept=Kept(folder, ranks, told.append), heard=lambda *news: told.append(news),
+    )  # fmt: skip
+    return made, told
+
+
+class ToInput(nn.Module):
+    def forward(self, clip_NTHWC):
+        return clip_NTHWC.permute(0, 4, 1, 2, 3).float() / 255
+
+
+FINETUNE = Options(epochs=4, milestones=(2,), dropout=0.5)
+PROBE = Options(epochs=4, milestones=(2,), dropout=0.0, train="head", l2=True, batch_norm=True, optimizer="sgd")
+
+
+@pytest.mark.parametrize("options", [FINETUNE, PROBE], ids=["finetune", "probe"])
+@pytest.mark.parametrize("stop_after", [1, 5, 6, 11])
+def test_going_on_equals_never_having_stopped(tmp_path, options, stop_after):
+    whole, told_whole = task(tmp_path / "whole", options)
+    train_classifier(whole)
+    first, told_first = task(tmp_path / "parts", options, stop_after=stop_after)
+    with pytest.raises(StopHereError):
+        train_classifier(first)
+    torch.rand(3)  # whatever others draw in between
+    second, told_second = task(tmp_path / "parts", options)
+    train_classifier(second)
+    state, expected = second.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+    assert told_first + told_second == told_whole
+    assert [epoch for epoch, _ in told_whole] == [0, 1, 2, 3]
+
+
+def test_what_is_kept_of_a_finished_training_is_not_trained_again(tmp_path):
+    whole, _ = task(tmp_path, FINETUNE)
+    train_classifier(whole)
+    again, told = task(tmp_path, FINETUNE)
+    train_classifier(again)
+    assert told == []
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True))
+
+
+def test_a_damaged_file_is_told_of_and_done_again(tmp_path):
+    whole, _ = task(tmp_path, FINETUNE)
+    train_classifier(whole)
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    again, told = task(tmp_path, FINETUNE)
+    train_classifier(again)
+    assert "damaged" in told[0].message
+    assert len(told) == 5
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True))
+
+
+def test_the_probe_leaves_the_backbone_alone(tmp_path):
+    probe, _ = task(tmp_path, PROBE)
+    before = {key: value.clone() for key, value in probe.model.state_dict().items()}
+    train_classifier(probe)
+    after = probe.model.state_dict()
+    assert all(torch.equal(after[key], before[key]) for key in before if key.startswith("backbone."))
+    assert not torch.equal(after["head.linear.weight"], before["head.linear.weight"])
+
+
+def test_the_backbone_learns_at_its_own_rate_and_falls_at_milestones():
+    options = Options(lr=0.1, backbone_lr=0.1, milestones=(2, 3), gamma=0.1, least_lr=0.002)
+    optimizer = build_optimizer(small_model(options), options)
+    for epoch, lr in enumerate([0.1, 0.1, 0.01, 0.002]):
+        set_learning_rate(optimizer, options, Place(epoch=epoch))
+        assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([lr, lr / 10])
+
+
+def test_a_plateau_lowers_the_rate_as_torch_does():
+    losses = [3.0, 2.0, 2.5, 2.5, 2.5, 1.9, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]
+    options = Options(patience=2, gamma=0.5, validation=1, lr=1.0)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, threshold=0.0)
+    place = Place()
+    for loss in losses:
+        judge_epoch(place, loss, options)
+        theirs.step(loss)
+        assert place.factor == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+def test_the_epoch_with_the_lowest_validation_loss_is_tested(tmp_path):
+    options = Options(epochs=4, milestones=(), validation=1, patience=50, dropout=0.5)
+    whole, _ = task(tmp_path / "a", options, losses=[2.0, 1.0, 3.0, 4.0])
+    train_classifier(whole)
+    two, _ = task(tmp_path / "b", Options(epochs=2, milestones=(), dropout=0.5))
+    train_classifier(two)
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), two.model.parameters(), strict=True))
+    first, _ = task(tmp_path / "c", options, losses=[2.0, 1.0], stop_after=8)
+    with pytest.raises(StopHereError):
+        train_classifier(first)
+    second, _ = task(tmp_path / "c", options, losses=[3.0, 4.0])
+    train_classifier(second)
+    assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), two.model.parameters(), strict=True))
+
+
+def test_a_loss_that_is_not_finite_ends_it(tmp_path):
+    broken, _ = task(tmp_path, FINETUNE)
+    nn.init.constant_(broken.model.head.linear.weight, float("inf"))
+    with pytest.raises(CprspecError, match="epoch 0, step 0: the loss is"):
+        train_classifier(broken)
+
+
+def trained_on_ranks(rank, folder):
+    from pathlib import Path
+
+    options = Options(epochs=2, milestones=(), dropout=0.0, train="head", optimizer="sgd", lr=0.1)
+    ranks = Ranks(rank=rank, world=2, device=CPU)
+    made, _ = task(Path(folder), options, ranks=ranks)
+    train_classifier(made)
+    return dict(made.model.state_dict())
+
+
+def test_two_ranks_learn_what_one_learns(tmp_path):
+    first, second = on_ranks(2, trained_on_ranks, str(tmp_path / "two"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    options = Options(epochs=2, milestones=(), dropout=0.0, train="head", optimizer="sgd", lr=0.1)
+    alone, _ = task(tmp_path / "one", options)
+    train_classifier(alone)
+    for key, value in alone.model.state_dict().items():
+        torch.testing.assert_close(first[key], value, atol=1e-6, rtol=1e-5)
+
+
+def test_other_ranks_do_not_go_on(tmp_path):
+    first, _ = task(tmp_path, FINETUNE, stop_after=4)
+    with pytest.raises(StopHereError):
+        train_classifier(first)
+    name = "data@rgb@training"
+    tensors, facts = first.kept.get(name)
+    first.kept.put(name, tensors, {**facts, "world": 2})
+    second, _ = task(tmp_path, FINETUNE)
+    with pytest.raises(CprspecError, match="begun by 2 processes"):
+        train_classifier(second)
