@@ -161,18 +161,24 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read_override(text: str) -> Document:
-    """`KEY=VALUE` as a document whose every place is `--set`."""
+def parse_override(text: str, option: str = COMMAND_LINE) -> tuple[tuple[str, ...], Any]:
+    """The key and the value of `KEY=VALUE`, given with `option` on the command line. CprspecError if it is not that."""
     key, equals, value = text.partition("=")
     echo = clean(text, MAX_ECHO)
     if not equals:
-        raise CprspecError(Problem(f"{echo!r} is not KEY=VALUE", Place(COMMAND_LINE), "for example miner.stages=5"))
+        raise CprspecError(Problem(f"{echo!r} is not KEY=VALUE", Place(option), "for example miner.stages=5"))
     parts = key_parts(key)
     if parts is None:
-        raise CprspecError(Problem(f"{clean(key, MAX_ECHO)!r} is not a TOML key", Place(COMMAND_LINE)))
+        raise CprspecError(Problem(f"{clean(key, MAX_ECHO)!r} is not a TOML key", Place(option)))
     if parts[0] == "extends":
-        raise CprspecError(Problem("'extends' cannot be set on the command line", Place(COMMAND_LINE)))
-    data = nested(parts, _parse_value(value))
+        raise CprspecError(Problem("'extends' cannot be set on the command line", Place(option)))
+    return parts, _parse_value(value)
+
+
+def _read_override(text: str) -> Document:
+    """`KEY=VALUE` as a document whose every place is `--set`."""
+    parts, value = parse_override(text)
+    data = nested(parts, value)
     places = dict.fromkeys(key_paths(data, ()), Place(COMMAND_LINE))
     return Document(data, places, COMMAND_LINE)
 
