@@ -177,8 +177,9 @@ def _short(value: Any) -> str:
 
 def _setting(row: Row) -> dict[str, Any]:
     data = row.table.to_json()
-    kept = ("queries", "picks", "true_positives", "precision", "cmr", "funnel")
-    return {"own": row.own, "miner": options_of(row.choice), **{k: data[k] for k in kept}, "seconds_s": row.seconds}
+    kept = ("queries", "picks", "true_positives", "precision", "cmr", "funnel", "directions")
+    figures = {name: data[name] for name in kept if name in data}
+    return {"own": row.own, "miner": options_of(row.choice), **figures, "seconds_s": row.seconds}
 
 
 def options_of(choice: Choice) -> dict[str, Any]:

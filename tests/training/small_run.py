@@ -7,7 +7,11 @@ from pathlib import Path
 
 import torch
 
+from cprspec.runs.layout import RunDir
+from cprspec.spec.grid import read_plan
+from cprspec.spec.registry import builtin_registry
 from cprspec.training import checkpoint
+from cprspec.training.laboratory import Laboratory, experiment
 
 SPEC = """
 format = 1
@@ -77,54 +81,6 @@ log_every = 1
 device = "cpu"
 """
 
-IIC = """
-format = 1
-name = "small-iic"
-seed = 3
-batch_size = 8
-accumulate = 2
-
-[dataset.motion]
-use = "motion"
-train_sources = 2
-test_sources = 1
-clips = 2
-frames = 12
-size = 32
-
-[view.flow]
-use = "flow"
-bound = 4.0
-
-[clip]
-frames = 8
-size = 32
-short_side = 32
-
-[backbone]
-use = "tiny"
-width = 0.25
-
-[framework]
-use = "iic"
-negatives = 16
-bn_groups = 2
-
-[augment]
-use = "clean"
-flip = 0.0
-
-[phase.iic]
-views = ["rgb", "flow"]
-epochs = 2
-miner = { use = "cpr", stages = 3, topk = 2 }
-
-[launch]
-workers = 0
-threads = 1
-device = "cpu"
-"""
-
 
 def the_run(runs: Path) -> Path:
     """The only run below `runs`."""
@@ -163,3 +119,13 @@ def mining(run: Path, phase: str, epoch: int) -> dict:
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     """Whether two sets of tensors are equal to the bit."""
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def recorded(run: Path, phase: str) -> bytes:
+    """The recording of the phase's last mined epoch, as it lies in the file."""
+    return RunDir(run).replay(phase).read_bytes()
+
+
+def mined_again(run: Path, *grid: str, phase: str | None = None) -> Laboratory:
+    """What `cprspec mine` finds."""
+    return experiment(RunDir(run), read_plan(RunDir(run).resolved, builtin_registry(), phase, grid))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from small_run import SPEC, events, losses, mining, same, state, the_run, weights
+from small_run import SPEC, events, losses, mined_again, mining, recorded, same, state, the_run, weights
 
 from cprspec.errors import CprspecError
 from cprspec.runs.layout import RunDir
@@ -78,6 +78,14 @@ def test_mining_begins_with_the_second_epoch_in_both_directions(reference):
     assert not (reference / "phases" / "more" / "mining").exists()
 
 
+def test_mining_again_equals_the_ledger_in_both_directions(reference):
+    found = mined_again(reference, "miner.stages=[1,3]", 'miner.use=["cpr","coclr"]')
+    assert found.differences == ()
+    assert [row.own for row in found.rows] == [False, False, True, False]
+    assert [d.view for d in found.rows[0].table.directions] == ["rgb", "u"]
+    assert found.recording.epoch.accumulate == 2
+
+
 def test_the_encoder_has_no_head_and_the_banks_are_not_its_weights(reference):
     assert all(name.startswith("0.") for name in weights(reference, "iic"))
     kept = state(reference, "iic")
@@ -112,6 +120,7 @@ def test_killed_and_resumed_equals_uninterrupted(reference, cprspec, tmp_path):
         assert same(weights(run, phase), weights(reference, phase))
         assert same(state(run, phase), state(reference, phase))
     assert mining(run, "iic", 1) == mining(reference, "iic", 1)
+    assert recorded(run, "iic") == recorded(reference, "iic")
 
 
 def test_an_export_is_fed_as_the_phase_was_in_the_view_that_was_asked_for(reference, cache, tmp_path, monkeypatch):
@@ -143,3 +152,4 @@ def test_two_ranks_with_one_group_equal_one_rank_with_two(reference, cprspec, tm
     banks, expected = state(run, "iic"), state(reference, "iic")
     assert torch.equal(banks["model.updated_V"], expected["model.updated_V"])
     torch.testing.assert_close(banks["model.first_VD"], expected["model.first_VD"], atol=5e-3, rtol=0)
+    assert mined_again(run).differences == ()

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from small_run import events, losses, mining, same, state, the_run, weights
+from small_run import events, losses, mined_again, mining, recorded, same, state, the_run, weights
 
 PHASES = ("rgb", "flow", "cycle")
 
@@ -81,8 +81,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(reference, cprspec, spec, 
     assert all(same(weights(run, p), weights(reference, p)) for p in PHASES)
     assert same(state(run, "cycle"), state(reference, "cycle"))
     assert mining(run, "cycle", 1) == mining(reference, "cycle", 1)
-    recorded = "phases/cycle/mining/replay.safetensors"
-    assert (run / recorded).read_bytes() == (reference / recorded).read_bytes()
+    assert recorded(run, "cycle") == recorded(reference, "cycle")
 
 
 def test_two_ranks_with_one_group_equal_one_rank_with_two(reference, cprspec, spec, tmp_path):
@@ -96,6 +95,9 @@ def test_two_ranks_with_one_group_equal_one_rank_with_two(reference, cprspec, sp
     assert torch.equal(bank["model.bank.video_K"], expected["model.bank.video_K"])
     assert torch.equal(bank["model.bank.pointer"], expected["model.bank.pointer"])
     torch.testing.assert_close(bank["model.bank.key_KD"], expected["model.bank.key_KD"], atol=2e-3, rtol=0)
+    found = mined_again(run, "miner.topk=[1,2]")
+    assert (found.differences, found.recording.epoch.world_size) == ((), 2)
+    assert found.recording.video_M.tolist() == mined_again(reference).recording.video_M.tolist()
 
 
 def test_workers_change_nothing(reference, cprspec, spec, tmp_path):
