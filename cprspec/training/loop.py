@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,10 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cprspec.errors import CprspecError, Problem
 from cprspec.learning.exchange import gather_cat
+from cprspec.learning.gradients import share_gradients
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
+from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
@@ -36,7 +37,8 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     stepper.module.to(job.ranks.device).train()
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
-    tally, last = resume(job, stepper, optimizer, ledger)
+    recorder = Recorder(job, stepper)
+    tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     batches = iter(make_loader(job, tally))
     saved = time.monotonic()
@@ -47,16 +49,17 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
         if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
             miner = now
             stepper.use_miner(now.build())
-        train_step(job, stepper, parallel, optimizer, ledger, batches, tally)
+        train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
         tally.step += 1
         epoch_over = tally.step == job.steps_per_epoch
         if epoch_over:
             finish_epoch(job, ledger, tally)
+            recorder.finish(tally.epoch)
             tally = Tally(epoch=tally.epoch + 1)
         overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
         stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
         if epoch_over or overdue or stop:
-            last = save(job, stepper, optimizer, ledger, tally)
+            last = save(job, stepper, optimizer, ledger, recorder, tally)
             saved = time.monotonic()
         if stop and tally.epoch < phase.epochs:
             raise Stopped(stop, job.global_step(tally))
@@ -78,20 +81,13 @@ def make_ledger(job: Job, stepper: Stepper) -> Ledger:
     )
 
 
-def share_gradients(model: torch.nn.Module) -> torch.nn.Module:
-    """The model whose gradients are averaged over ranks. Batch-norm statistics are not exchanged: rank 0's are the ones."""
-    with warnings.catch_warnings():
-        # torch 2.14 deprecates this name, and what shall replace it exchanges statistics once, at the start.
-        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-        return DistributedDataParallel(model, broadcast_buffers=False)
-
-
 def train_step(
     job: Job,
     stepper: Stepper,
     parallel: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
+    recorder: Recorder,
     batches: Iterator[Batch],
     tally: Tally,
 ) -> None:
@@ -113,6 +109,7 @@ def train_step(
                 (micro_loss / phase.accumulate).backward()
         videos.append(batch["video"])
     record(stepper, ledger)
+    recorder.add()
     stepper.finish()
     loss, own_key, spread = job.ranks.mean(stepper.numbers()).tolist()
     if not _finite(loss, optimizer):

@@ -73,6 +73,21 @@ def test_every_other_event_is_one_line():
     assert "1 h 01 min" in lines[6]
 
 
+def test_an_evaluation_that_trains_tells_how_far_it_is():
+    news = events.Evaluating(name="act", encoder="rgb", dataset="clips", epoch=0, of=40, loss=2.5)
+    some = [evolve(news, epoch=i, t_s=i * 1.0) for i in range(40)]
+    over = events.Evaluated(name="act", records=2, seconds_s=40.0)
+    lines = shown(*some, over).splitlines()
+    assert lines[0] == "evaluation act, rgb on clips: epoch 0 of 40, loss 2.500"
+    assert lines[1].startswith("evaluation act, rgb on clips: epoch 5 of 40")
+    assert lines[-2:] == [
+        "evaluation act, rgb on clips: epoch 39 of 40, loss 2.500",
+        "evaluated act: 2 records in 40 s",
+    ]
+    live = shown(PHASE, *some, over, stream=Terminal())
+    assert "epoch 39 of 40" in live and "evaluated act" in live
+
+
 def test_time_left_is_never_negative_and_unknown_at_first():
     with Progress(io.StringIO()) as progress:
         assert progress.seconds_left() is None

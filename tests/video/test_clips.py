@@ -173,26 +173,6 @@ def test_the_published_protocol_varies_by_seed_and_takes_one_window(world):
     assert any(not torch.equal(a, b) for a, b in zip(first, items(1), strict=True))
 
 
-def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
-    index, store = world
-    ids = index.ids("train")
-    for crop, frame, share in ((None, None, 7 / 8), (Crop(), None, 1), (Crop(frame=(40, 50)), (40, 50), 1)):
-        item = TestClips(index, ids, VIEWS, CLIP, store, iic=True, crop=crop)[5]
-        assert item["rgb"].shape == (10, 8, 32, 32, 3)  # 18 flow frames: starts 0 1 2 3 4 5 6 7 8 10
-        pictures = store.pictures(index.videos[5].path, CLIP.stored_side)[10:18]
-        if frame:
-            pictures = np.stack([cv2.resize(p, frame[::-1], interpolation=cv2.INTER_LINEAR) for p in pictures])
-        height, width = pictures.shape[1:3]
-        side = 32 if crop else round(share * height)
-        top, left = round((height - side) / 2), round((width - side) / 2)
-        centre = pictures[:, top : top + side, left : left + side]
-        if crop:
-            assert np.array_equal(item["rgb"][-1].numpy(), centre)  # nothing is resized
-        np.testing.assert_allclose(item["rgb"][-1].float().mean((1, 2)), centre.mean((1, 2)), atol=1.5)
-    still = TestClips(index, ids, VIEWS, CLIP, store, crop=Crop())[5]["rgb"]
-    assert torch.equal(still, TestClips(index, ids, VIEWS, CLIP, store)[5]["rgb"])  # another protocol, as it was
-
-
 def test_one_clip_of_each_video_cropped_once_and_alike_in_every_view(world):
     index, store = world
     both = VIEWS | {"u": FlowComponent(axis="x", bound=8.0)}
@@ -229,6 +209,26 @@ def test_coclr_augments_a_single_clip_too(world):
     index, store = world
     clips = TrainClips(index, index.ids("train"), {"rgb": Rgb()}, CLIP, CoCLR(), store, 0, clips=1)
     assert clips[0, 0]["rgb"].shape == (1, 8, 32, 32, 3)
+
+
+def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
+    index, store = world
+    ids = index.ids("train")
+    for crop, frame, share in ((None, None, 7 / 8), (Crop(), None, 1), (Crop(frame=(40, 50)), (40, 50), 1)):
+        item = TestClips(index, ids, VIEWS, CLIP, store, iic=True, crop=crop)[5]
+        assert item["rgb"].shape == (10, 8, 32, 32, 3)  # 18 flow frames: starts 0 1 2 3 4 5 6 7 8 10
+        pictures = store.pictures(index.videos[5].path, CLIP.stored_side)[10:18]
+        if frame:
+            pictures = np.stack([cv2.resize(p, frame[::-1], interpolation=cv2.INTER_LINEAR) for p in pictures])
+        height, width = pictures.shape[1:3]
+        side = 32 if crop else round(share * height)
+        top, left = round((height - side) / 2), round((width - side) / 2)
+        centre = pictures[:, top : top + side, left : left + side]
+        if crop:
+            assert np.array_equal(item["rgb"][-1].numpy(), centre)  # nothing is resized
+        np.testing.assert_allclose(item["rgb"][-1].float().mean((1, 2)), centre.mean((1, 2)), atol=1.5)
+    still = TestClips(index, ids, VIEWS, CLIP, store, crop=Crop())[5]["rgb"]
+    assert torch.equal(still, TestClips(index, ids, VIEWS, CLIP, store)[5]["rgb"])  # another protocol, as it was
 
 
 def test_test_crops_lie_in_the_centre_and_the_corners_and_are_mirrored(world):
