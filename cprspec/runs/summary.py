@@ -11,7 +11,7 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,8 @@ class RunSummary:
     records: tuple[Record, ...]
     published: tuple[Published, ...]
     recipe: str
+    evaluating: events.Evaluating | None = None
+    """How far the evaluation is that trains a classifier now, or did when the run ended early."""
     problems: tuple[str, ...] = field(default=())
 
 
@@ -98,7 +100,8 @@ def summarise(run: RunDir) -> RunSummary:
     problems: list[str] = []
     resolved = _read_toml(run.resolved, problems)
     status = read_status(run, problems)
-    phases = _phases(run, resolved, problems)
+    happened = _events(run, problems)
+    phases = _phases(run, resolved, happened, problems)
     seed = resolved.get("seed")
     seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
     records = [record for phase in phases if phase.table for record in mining_records(phase.table, phase.name, seed)]
@@ -111,6 +114,7 @@ def summarise(run: RunDir) -> RunSummary:
         records=(*records, *_evaluations(run, problems)),
         published=_published(resolved),
         recipe=json.dumps(_recipe(resolved), sort_keys=True, default=str) if resolved else f"unknown {run.label}",
+        evaluating=_evaluating(happened),
         problems=tuple(problems),
     )
 
@@ -132,10 +136,22 @@ def read_status(run: RunDir, problems: list[str]) -> Status:
     )  # fmt: skip
 
 
-def _phases(run: RunDir, resolved: Mapping[str, Any], problems: list[str]) -> tuple[PhaseSummary, ...]:
+def _evaluating(happened: Sequence[events.Event]) -> events.Evaluating | None:
+    """The last news of an evaluation, unless it has finished since."""
+    for event in reversed(happened):
+        if isinstance(event, events.Evaluated | events.RunFinished):
+            return None
+        if isinstance(event, events.Evaluating):
+            return event
+    return None
+
+
+def _phases(
+    run: RunDir, resolved: Mapping[str, Any], happened: Sequence[events.Event], problems: list[str]
+) -> tuple[PhaseSummary, ...]:
     """Phases as the log tells them, then those that the experiment names and that have not begun."""
     phases: dict[str, PhaseSummary] = {}
-    for event in _events(run, problems):
+    for event in happened:
         match event:
             case events.PhaseStarted():
                 phases[event.phase] = evolve(

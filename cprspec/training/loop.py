@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cprspec.errors import CprspecError, Problem
 from cprspec.learning.exchange import gather_cat
+from cprspec.learning.gradients import share_gradients
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
@@ -79,14 +79,6 @@ def make_ledger(job: Job, stepper: Stepper) -> Ledger:
         dataset=job.phase.dataset,
         directions=stepper.directions,
     )
-
-
-def share_gradients(model: torch.nn.Module) -> torch.nn.Module:
-    """The model whose gradients are averaged over ranks. Batch-norm statistics are not exchanged: rank 0's are the ones."""
-    with warnings.catch_warnings():
-        # torch 2.14 deprecates this name, and what shall replace it exchanges statistics once, at the start.
-        warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-        return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def train_step(

@@ -43,6 +43,7 @@ class Progress:
         self._first: events.Step | None = None
         self._last: events.Step | None = None
         self._epoch: events.Epoch | None = None
+        self._evaluating: events.Evaluating | None = None
         self._line_t_s = float("-inf")
 
     def __enter__(self) -> Self:
@@ -67,10 +68,13 @@ class Progress:
             self._epoch = event
             if self._live is None:
                 self._say(self._epoch_line(event))
+        elif isinstance(event, events.Evaluating):
+            self._evaluating_now(event)
         else:
             if isinstance(event, events.PhaseStarted):
                 self._phase, self._first, self._last, self._epoch = event, None, None, None
                 self._line_t_s = event.t_s
+            self._evaluating = None
             if text := describe(event):
                 self._say(text)
         if self._live is not None:
@@ -91,6 +95,13 @@ class Progress:
         if self._live is None and step.t_s - self._line_t_s >= LINE_EVERY_S:
             self._line_t_s = step.t_s
             self._say(self._step_line(step))
+
+    def _evaluating_now(self, event: events.Evaluating) -> None:
+        self._evaluating = event
+        over = event.epoch + 1 == event.of
+        if self._live is None and (over or event.t_s - self._line_t_s >= LINE_EVERY_S):
+            self._line_t_s = event.t_s
+            self._say(_evaluating_line(event))
 
     def _say(self, text: str) -> None:
         self._console.print(Text(clean(text, MAX_TEXT)))
@@ -128,6 +139,8 @@ class Progress:
     def _display(self) -> Group:
         """Two lines: the phase, its bar and the time left; epoch, loss, speed and what the last epoch mined."""
         phase, step, epoch = self._phase, self._last, self._epoch
+        if self._evaluating is not None:
+            return Group(Text(clean(_evaluating_line(self._evaluating), MAX_TEXT), no_wrap=True, overflow="ellipsis"))
         if phase is None:
             return Group()
         total = max(1, phase.epochs * phase.steps_per_epoch)
@@ -160,9 +173,6 @@ def describe(event: events.Event) -> str | None:
             text = _phase_line(event)
         case events.PhaseFinished():
             text = f"phase {event.phase} finished in {duration(event.seconds_s)}"
-        case events.Evaluating():
-            on = f"{event.encoder} on {event.dataset}"
-            text = f"evaluation {event.name}, {on}: epoch {event.epoch} of {event.of}, loss {_number(event.loss)}"
         case events.Evaluated():
             text = f"evaluated {event.name}: {event.records} records in {duration(event.seconds_s)}"
         case events.Warned():
@@ -176,6 +186,11 @@ def describe(event: events.Event) -> str | None:
         case _:
             text = None
     return text
+
+
+def _evaluating_line(event: events.Evaluating) -> str:
+    on = f"{event.encoder} on {event.dataset}"
+    return f"evaluation {event.name}, {on}: epoch {event.epoch} of {event.of}, loss {_number(event.loss)}"
 
 
 def _phase_line(event: events.PhaseStarted) -> str:

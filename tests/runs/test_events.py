@@ -36,6 +36,7 @@ def all_kinds():
         step_event("a", 0),
         epoch_event("a", 0),
         events.PhaseFinished(phase="a", seconds_s=1.5, weights_sha256="ab"),
+        events.Evaluating(name="nn", encoder="a+b", dataset="d", epoch=0, of=5, loss=None),
         events.Evaluated(name="nn", records=3, seconds_s=0.1),
         events.Warned(message="caf\u00e9 \U0001f600 \u2028 \x1b[2J"),
         events.RunFinished(seconds_s=3),

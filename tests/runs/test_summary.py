@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from cprspec.runs import events
+from cprspec.runs.events import EventLog
 from cprspec.runs.files import atomic_write_json, atomic_write_text
 from cprspec.runs.layout import RunDir
 from cprspec.runs.records import Record, read_record
@@ -45,6 +47,17 @@ def test_a_finished_run(make_run):
 )
 def test_state_and_heartbeat(make_run, state, age_s, shown):
     assert summarise(make_run(state=state, age_s=age_s)).status.state == shown
+
+
+def test_how_far_an_evaluation_is(make_run):
+    run = make_run()
+    news = [events.Evaluating(name="act", encoder="rgb", dataset="d", epoch=e, of=9, loss=1.0) for e in range(3)]
+    with EventLog(run.events) as log:
+        for event in news:
+            log.write(event)
+        assert summarise(run).evaluating.epoch == 2
+        log.write(events.Evaluated(name="act", records=1, seconds_s=1.0))
+        assert summarise(run).evaluating is None
 
 
 def test_an_empty_folder_is_a_run_of_unknown_state(tmp_path):

@@ -20,7 +20,7 @@ def _blocks(language: str) -> list[str]:
 @pytest.fixture
 def examples() -> tuple[str, str, str, str]:
     """The whole experiment, its child, its sweep, and the card, as documented."""
-    whole, child, sweep, card = _blocks("toml")
+    whole, _, child, sweep, card = _blocks("toml")
     return whole, child, sweep, card
 
 
@@ -36,6 +36,13 @@ def test_experiments(examples: tuple[str, str, str, str]) -> None:
         registry.find("miner", "cpr").component(),  # type: ignore[union-attr]
         registry.find("miner", "coclr").component(stages=1),  # type: ignore[union-attr]
     )
+
+
+def test_recognition(examples: tuple[str, str, str, str]) -> None:
+    Path("my-cpr.toml").write_text(examples[0] + _blocks("toml")[1])
+    resolved = resolve(Path("my-cpr.toml"), builtin_registry())
+    assert resolved.warnings == ()
+    assert resolved.evaluate["finetune"].trains
 
 
 def test_a_sweep(examples: tuple[str, str, str, str]) -> None:

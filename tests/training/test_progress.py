@@ -73,6 +73,25 @@ def test_every_other_event_is_one_line():
     assert "1 h 01 min" in lines[6]
 
 
+def test_an_evaluation_that_trains_tells_how_far_it_is():
+    news = events.Evaluating(name="act", encoder="rgb", dataset="clips", epoch=0, of=40, loss=2.5)
+    some = [evolve(news, epoch=i, t_s=i * 1.0) for i in range(40)]
+    over = events.Evaluated(name="act", records=2, seconds_s=40.0)
+    lines = shown(*some, over).splitlines()
+    assert lines[0] == "evaluation act, rgb on clips: epoch 0 of 40, loss 2.500"
+    assert lines[1].startswith("evaluation act, rgb on clips: epoch 5 of 40")
+    assert lines[-2:] == [
+        "evaluation act, rgb on clips: epoch 39 of 40, loss 2.500",
+        "evaluated act: 2 records in 40 s",
+    ]
+    stream = Terminal()
+    with Progress(stream) as progress:  # the display is what it leaves when it is drawn last
+        progress.show(PHASE)
+        progress.show(some[7])
+        progress._live.refresh()
+    assert "evaluation act, rgb on clips: epoch 7 of 40" in stream.getvalue()
+
+
 def test_time_left_is_never_negative_and_unknown_at_first():
     with Progress(io.StringIO()) as progress:
         assert progress.seconds_left() is None

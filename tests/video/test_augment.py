@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from cprspec.components.augments import CoCLR
+from cprspec.components.augments import CoCLR, Downstream
 from cprspec.video import augment
 from cprspec.video.augment import MIRRORED, Drawn, apply, draw
 from cprspec.video.sampling import generator
@@ -135,3 +135,22 @@ def test_boxes_lie_in_the_frame_or_are_the_whole_frame():
 
 def test_no_flip_where_classes_mirror_each_other():
     assert not any(draw(CoCLR(flip=0.0), generator(i), 8, 64, 64, strong=True).flip for i in range(200))
+
+
+def test_a_box_that_does_not_fit_is_drawn_again_for_recognition_and_taken_whole_in_pre_training():
+    boxes = {
+        kind: [draw(kind(min_area=0.9, flip=0.0), generator(0, i), 4, 40, 200, False).box for i in range(300)]
+        for kind in (CoCLR, Downstream)
+    }
+    assert all(box == (0, 0, 40, 200) for box in boxes[CoCLR])  # so wide that no box of 3/4 to 4/3 fits
+    assert all(box == (0, 80, 40, 40) for box in boxes[Downstream])
+    wide = [draw(Downstream(min_area=0.5), generator(1, i), 4, 48, 70, False).box for i in range(300)]
+    assert (0, 0, 48, 70) not in wide
+    assert all(h <= 48 and w <= 70 and h * w / (48 * 70) >= 0.49 for _, _, h, w in wide if (h, w) != (48, 48))
+
+
+def test_recognition_jitters_colours_in_three_clips_of_ten_and_nothing_else():
+    drawn = [draw(Downstream(), generator(2, i), 4, 48, 64, bool(i % 2)) for i in range(100)]
+    assert all(bool(d.colours) == bool(i % 2) for i, d in enumerate(drawn))
+    assert not any(d.gray or d.sigma for d in drawn)
+    assert Downstream().strong == 0.3

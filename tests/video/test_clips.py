@@ -8,11 +8,12 @@ from small_videos import make_video
 
 from cprspec.components.augments import CoCLR, Crop
 from cprspec.components.views import Flow, FlowComponent, Residual, Rgb
-from cprspec.components.views import Flow, Residual, Rgb
 from cprspec.data.folder import read_folder
 from cprspec.errors import CprspecError
 from cprspec.spec.schema import Clip
+from cprspec.video.augment import MIRRORED
 from cprspec.video.clips import PhaseOrder, TestClips, TrainClips, train_loader
+from cprspec.video.crops import CROPS
 from cprspec.video.store import Store
 
 VIEWS = {"rgb": Rgb(), "flow": Flow(bound=8.0), "residual": Residual()}
@@ -172,26 +173,6 @@ def test_the_published_protocol_varies_by_seed_and_takes_one_window(world):
     assert any(not torch.equal(a, b) for a, b in zip(first, items(1), strict=True))
 
 
-def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
-    index, store = world
-    ids = index.ids("train")
-    for crop, frame, share in ((None, None, 7 / 8), (Crop(), None, 1), (Crop(frame=(40, 50)), (40, 50), 1)):
-        item = TestClips(index, ids, VIEWS, CLIP, store, iic=True, crop=crop)[5]
-        assert item["rgb"].shape == (10, 8, 32, 32, 3)  # 18 flow frames: starts 0 1 2 3 4 5 6 7 8 10
-        pictures = store.pictures(index.videos[5].path, CLIP.stored_side)[10:18]
-        if frame:
-            pictures = np.stack([cv2.resize(p, frame[::-1], interpolation=cv2.INTER_LINEAR) for p in pictures])
-        height, width = pictures.shape[1:3]
-        side = 32 if crop else round(share * height)
-        top, left = round((height - side) / 2), round((width - side) / 2)
-        centre = pictures[:, top : top + side, left : left + side]
-        if crop:
-            assert np.array_equal(item["rgb"][-1].numpy(), centre)  # nothing is resized
-        np.testing.assert_allclose(item["rgb"][-1].float().mean((1, 2)), centre.mean((1, 2)), atol=1.5)
-    still = TestClips(index, ids, VIEWS, CLIP, store, crop=Crop())[5]["rgb"]
-    assert torch.equal(still, TestClips(index, ids, VIEWS, CLIP, store)[5]["rgb"])  # another protocol, as it was
-
-
 def test_one_clip_of_each_video_cropped_once_and_alike_in_every_view(world):
     index, store = world
     both = VIEWS | {"u": FlowComponent(axis="x", bound=8.0)}
@@ -228,6 +209,8 @@ def test_coclr_augments_a_single_clip_too(world):
     index, store = world
     clips = TrainClips(index, index.ids("train"), {"rgb": Rgb()}, CLIP, CoCLR(), store, 0, clips=1)
     assert clips[0, 0]["rgb"].shape == (1, 8, 32, 32, 3)
+
+
 def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
     index, store = world
     ids = index.ids("train")
@@ -246,3 +229,33 @@ def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
         np.testing.assert_allclose(item["rgb"][-1].float().mean((1, 2)), centre.mean((1, 2)), atol=1.5)
     still = TestClips(index, ids, VIEWS, CLIP, store, crop=Crop())[5]["rgb"]
     assert torch.equal(still, TestClips(index, ids, VIEWS, CLIP, store)[5]["rgb"])  # another protocol, as it was
+
+
+def test_test_crops_lie_in_the_centre_and_the_corners_and_are_mirrored(world):
+    index, store = world
+    ids = index.ids("train")
+    pictures = store.pictures(index.videos[2].path, CLIP.stored_side)[:8]
+    height, width = pictures.shape[1:3]
+    side = round(224 / 240 * min(height, width))
+    low, far = height - side, width - side
+    places = [(low // 2, far // 2), (0, 0), (0, far), (low, 0), (low, far)]
+    for number, place in enumerate(CROPS["ten"]):
+        found = TestClips(index, ids, VIEWS, CLIP, store, place=place)[2]["rgb"][0].numpy()
+        top, left = places[number % 5]
+        cut = pictures[:, top : top + side, left : left + side]
+        expected = np.stack([cv2.resize(picture, (32, 32), interpolation=cv2.INTER_CUBIC) for picture in cut])
+        assert np.array_equal(found, expected[:, :, ::-1] if number >= 5 else expected)
+    assert CROPS["five"] == CROPS["ten"][:5]
+    assert CROPS["centre"] == CROPS["ten"][:1]
+
+
+def test_a_mirrored_test_crop_negates_x_flow_where_training_does(world):
+    index, store = world
+    straight, mirrored = CROPS["ten"][0], CROPS["ten"][5]
+    plain, as_published, clean = (
+        TestClips(index, index.ids("train"), VIEWS, CLIP, store, place=place, flow_aware=aware)[1]["flow"].numpy()
+        for place, aware in ((straight, False), (mirrored, False), (mirrored, True))
+    )
+    assert np.array_equal(as_published, plain[..., ::-1, :])
+    assert np.array_equal(clean[..., 2], MIRRORED[plain[..., ::-1, 2]])
+    assert np.array_equal(clean[..., :2], plain[..., ::-1, :2])
