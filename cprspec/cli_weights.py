@@ -52,6 +52,7 @@ def export(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The new folder.", show_default=False)],
     phase: Annotated[str | None, typer.Option(help="Whose encoder (default: the last phase's).")] = None,
+    view: Annotated[str | None, typer.Option(help="Which of its views it will be shown (default: the first).")] = None,
     folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
     json: Json = False,
     registries: Registries = None,
@@ -66,7 +67,7 @@ def export(
     # Only now torch: a wrong name is said at once.
     from cprspec.weights.export import export_run
 
-    exported = export_run(found, phase, out, registry)
+    exported = export_run(found, phase, out, registry, view)
     print_problems(exported.warnings)
     print_json(exported.table) if json else print(clean(str(exported.folder)))
 

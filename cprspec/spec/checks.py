@@ -113,7 +113,7 @@ def _frame(e: _Experiment, name: str, phase: Phase) -> Iterator[Problem]:
         yield Problem(f"'frame' is a height and a width, found {len(frame)} numbers", e.at(name, "augment", "frame"))
     elif frame and min(frame) < phase.clip.size:
         message = f"a crop of {phase.clip.size} pixels does not fit pictures of {frame[0]}x{frame[1]}"
-        yield Problem(message, e.at(name, "augment", "frame"), "lower clip.size or raise frame")
+        yield Problem(message, e.at(name, "clip", "size"), "lower it, or raise the augmentation's 'frame'")
 
 
 def _references(e: _Experiment) -> Iterator[Problem]:
@@ -167,7 +167,7 @@ def _mining(e: _Experiment) -> Iterator[Problem]:
             message = f"phase {quoted(name)} mines with {quoted(parent.name)}, which has the same view"
             place = e.composed.place("phase", name, "mine_with")
             yield Problem(message, place, "mining looks for what another view sees", warning=True)
-        if parent and len(parent.views) > 1:
+        if parent and 1 < len(parent.views) == parent.framework.views_per_phase:
             message = f"phase {quoted(name)} mines with {quoted(parent.name)}, which has {len(parent.views)} views"
             yield Problem(message, e.composed.place("phase", name, "mine_with"), "it has to be one")
         yield from _own_banks(e, name, phase)

@@ -163,5 +163,7 @@ def _other_normalisation(document: Document, view: View) -> Problem | None:
     if document.data.get("normalisation") == ours:
         return None
     place = document.places.get(("normalisation",)) or Place(document.file)
-    message = f"this version normalises such a view by mean {ours['mean']} and std {ours['std']} of x / 255 only"
+    message = (
+        f"this version normalises pictures of such a view by mean {ours['mean']} and std {ours['std']} of x / 255 only"
+    )
     return Problem(message, place)

@@ -44,10 +44,16 @@ class Exported:
     warnings: tuple[Problem, ...]
 
 
-def export_run(run: RunDir, phase_name: str | None, out: Path, registry: Registry) -> Exported:
-    """Write the encoder that `phase_name` (None: the last) ended with into the new folder `out`."""
+def export_run(
+    run: RunDir, phase_name: str | None, out: Path, registry: Registry, view_name: str | None = None
+) -> Exported:
+    """Write the encoder that `phase_name` (None: the last) ended with into the new folder `out`.
+
+    `view_name` is the view it will be shown, of a phase that learned several (None: its first).
+    """
     resolved = resolve(run.resolved, registry)
     phase = _phase(resolved, run, phase_name)
+    view = _view(phase, view_name)
     needed = [resolved.phase(name) for name in _lineage(resolved, phase)]
     facts = {each.name: _facts(run, each.name) for each in needed}
     folder = run.checkpoints(phase.name) / str(facts[phase.name].get("checkpoint"))
@@ -57,7 +63,7 @@ def export_run(run: RunDir, phase_name: str | None, out: Path, registry: Registr
         phase=phase.name,
         backbone=phase.backbone,
         embedding=phase.framework.head,
-        view=resolved.views[phase.views[0]],
+        view=resolved.views[view],
         clip=phase.clip,
         weights_sha256=checkpoint.weights_digest(folder),
     )
@@ -84,6 +90,13 @@ def _phase(resolved: Resolved, run: RunDir, name: str | None) -> Phase:
         message = f"run {run.label} has no phase {quoted(name)}"
         raise CprspecError(Problem(message, None, did_you_mean(name, names)))
     return resolved.phase(name)
+
+
+def _view(phase: Phase, name: str | None) -> str:
+    if name is not None and name not in phase.views:
+        message = f"phase {quoted(phase.name)} has no view {quoted(name)}"
+        raise CprspecError(Problem(message, None, did_you_mean(name, phase.views)))
+    return name or phase.views[0]
 
 
 def _lineage(resolved: Resolved, phase: Phase) -> list[str]:

@@ -170,3 +170,63 @@ def test_a_source_of_its_own_is_never_right():
     table = ledger.finish(0)
     assert table.true_positives == 0
     assert table.cmr_source.median == 0.0
+
+
+def fill_both(ledger, steps_a, steps_b):
+    for (query, a, counts_a), (_, b, counts_b) in zip(steps_a, steps_b, strict=True):
+        ledger.add(query, a, counts_a, direction="rgb")
+        ledger.add(query, b, counts_b, direction="residual")
+
+
+def directed(seed=0):
+    """Steps of two directions: the same queries, other picks."""
+    first = list(steps(seed))
+    second = [
+        (query, np.where(selected % 3 == 0, selected, (selected * 5) % 18), counts) for query, selected, counts in first
+    ]
+    return first, [(q, np.where(SOURCE[s] == SOURCE[q][:, None], -1, s), c) for q, s, c in second]
+
+
+def test_directions_are_judged_alone_and_their_union_counts_a_video_once():
+    directions = {"rgb": "residual", "residual": "rgb"}
+    first, second = directed()
+    ledger = make(directions=directions)
+    fill_both(ledger, first, second)
+    table = ledger.finish(7)
+    picks = {
+        (i, n, v)
+        for some in (first, second)
+        for i, (_, s, _) in enumerate(some)
+        for n in range(4)
+        for v in s[n]
+        if v >= 0
+    }
+    query = {(i, n): first[i][0][n] for i in range(5) for n in range(4)}
+    right = sum(LABEL[query[i, n]] == LABEL[v] and SOURCE[query[i, n]] != SOURCE[v] for i, n, v in picks)
+    assert (table.queries, table.picks, table.true_positives) == (20, len(picks), right)
+    assert [(d.view, d.mined_with) for d in table.directions] == list(directions.items())
+    for found, some in zip(table.directions, (first, second), strict=True):
+        alone = make()
+        for step in some:
+            alone.add(*step)
+        assert found.table == alone.finish(7)
+    assert [s.survivors for s in table.funnel] == [
+        sum(d.table.funnel[stage].survivors for d in table.directions) for stage in range(3)
+    ]
+    data = json.loads(json.dumps(table.to_json()))
+    assert [d["view"] for d in data["directions"]] == ["rgb", "residual"]
+    assert data["directions"][0]["cmr"]["source"]["median"] == table.directions[0].table.cmr_source_median
+    assert "directions" not in make().finish(0).to_json()
+
+
+def test_directions_survive_a_checkpoint():
+    first, second = directed()
+    directions = {"rgb": "residual", "residual": "rgb"}
+    whole, part, rest = (make(directions=directions) for _ in range(3))
+    fill_both(whole, first, second)
+    fill_both(part, first[:2], second[:2])
+    rest.restore(part.state())
+    fill_both(rest, first[2:], second[2:])
+    assert rest.finish(1) == whole.finish(1)
+    with pytest.raises(CprspecError, match=r"lacks residual\.counts"):
+        make(directions=directions).restore(make().state())

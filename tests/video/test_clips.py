@@ -7,7 +7,7 @@ import torch
 from small_videos import make_video
 
 from cprspec.components.augments import CoCLR, Crop
-from cprspec.components.views import Flow, Residual, Rgb
+from cprspec.components.views import Flow, FlowComponent, Residual, Rgb
 from cprspec.data.folder import read_folder
 from cprspec.errors import CprspecError
 from cprspec.spec.schema import Clip
@@ -189,3 +189,41 @@ def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
         np.testing.assert_allclose(item["rgb"][-1].float().mean((1, 2)), centre.mean((1, 2)), atol=1.5)
     still = TestClips(index, ids, VIEWS, CLIP, store, crop=Crop())[5]["rgb"]
     assert torch.equal(still, TestClips(index, ids, VIEWS, CLIP, store)[5]["rgb"])  # another protocol, as it was
+
+
+def test_one_clip_of_each_video_cropped_once_and_alike_in_every_view(world):
+    index, store = world
+    both = VIEWS | {"u": FlowComponent(axis="x", bound=8.0)}
+    clips = TrainClips(index, index.ids("train"), both, CLIP, Crop(), store, 0, clips=1)
+    item = clips[0, 3]
+    assert all(item[name].shape == (1, 8, 32, 32, 3) for name in both)
+    assert torch.equal(item["flow"], item["u"])
+    whole = store.read(index.videos[3].path, VIEWS["rgb"], CLIP.stored_side)
+    height, width = whole.shape[1:3]
+    places = [
+        (start, top, left)
+        for start in range(len(whole) - 8)
+        for top in range(height - 31)
+        for left in range(width - 31)
+        if np.array_equal(whole[start : start + 8, top : top + 32, left : left + 32], item["rgb"][0].numpy())
+    ]
+    assert len(places) == 1, "the clip is one box of eight consecutive frames"
+    assert not torch.equal(clips[0, 3]["rgb"], clips[1, 3]["rgb"])
+
+
+def test_pictures_are_resized_before_the_crop(world):
+    index, store = world
+    clips = TrainClips(index, index.ids("train"), {"rgb": Rgb()}, CLIP, Crop(frame=(32, 32)), store, 0, clips=1)
+    whole = store.read(index.videos[0].path, Rgb(), CLIP.stored_side)
+    clip = clips[0, 0]["rgb"][0].numpy()
+    found = [
+        np.array_equal(np.stack([cv2.resize(f, (32, 32)) for f in whole[s : s + 8]]), clip)
+        for s in range(len(whole) - 8)
+    ]
+    assert any(found)
+
+
+def test_coclr_augments_a_single_clip_too(world):
+    index, store = world
+    clips = TrainClips(index, index.ids("train"), {"rgb": Rgb()}, CLIP, CoCLR(), store, 0, clips=1)
+    assert clips[0, 0]["rgb"].shape == (1, 8, 32, 32, 3)

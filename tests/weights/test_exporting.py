@@ -152,7 +152,7 @@ def test_refused_exports(made, tmp_path):
         ("frames = 8", 'frames = "8"', "must be a whole number"),
         ("embedding = 12", "embedding = true", "'head.embedding' must be a whole number"),
         ("embedding = 12", "embedding = 99999999", "an embedding of 99999999 numbers"),
-        ("scale = 255.0", "scale = 1.0", "this version normalises pictures by mean"),
+        ("scale = 255.0", "scale = 1.0", "this version normalises pictures of such a view by mean"),
         ('kind = "model"', 'kind = "other"', "not a model card of schema 1"),
         ('sha256 = "', 'sha256 = "0', "sha256 differs from the model card's"),
     ],
