@@ -29,7 +29,7 @@ def load_experiment(
     """The experiment in a TOML file with every default filled in; no video is looked at.
 
     `overrides` are `KEY=VALUE` as in `--set`, `roots` maps data sets to folders as in `--root`. Raises CprspecError with
-    every problem.
+    every problem; also for a sweep of several runs, unless `overrides` choose one (`sweep.only=["NAME"]`).
     """
     from pathlib import Path
 

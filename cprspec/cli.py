@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from cprspec import __version__
+from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
@@ -33,6 +35,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets: what they expect, and what of them is there.", no_args_is_help=True)
 app.add_typer(data_app, name="data", rich_help_panel=None)
 app.add_typer(weights_app)
+app.add_typer(mine_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:
@@ -96,6 +99,7 @@ def check(
     plugins: Plugins = None,
 ) -> None:
     """Say everything that is wrong with experiments, before anything runs."""
+    from cprspec.spec.sweep import told_once
     from cprspec.spec.verdict import check_line, check_record
 
     registry = _registry(registries, plugins)
@@ -103,20 +107,20 @@ def check(
     for spec in specs:
         facts: list[dict[str, Any]] = []
         try:
-            resolved = None if _only_a_parent(spec, specs) else _resolve(spec, registry, overrides, roots)
-            problems = list(resolved.warnings) if resolved else []
-            if resolved and data:
-                facts, data_problems = _read_data(resolved)
+            runs = () if _only_a_parent(spec, specs) else _resolve(spec, registry, overrides, roots)
+            problems = told_once([(run.name, run.warnings) for run in runs])
+            if data:
+                facts, data_problems = _read_data(runs)
                 problems += data_problems
         except CprspecError as error:
-            resolved, problems = None, list(error.problems)
+            runs, problems = (), list(error.problems)
         wrong = any(not p.warning for p in problems)
         failed = failed or wrong
-        records.append(check_record(spec, resolved, problems, facts))
+        records.append(check_record(spec, runs, problems, facts))
         if not json:
             print_problems(problems)
             if not wrong:
-                print(check_line(spec, resolved, facts))
+                print(check_line(spec, runs, facts))
     if json:
         print_json(records)
     raise typer.Exit(2 if failed else 0)
@@ -132,16 +136,21 @@ def show(
     registries: Registries = None,
     plugins: Plugins = None,
 ) -> None:
-    """Print an experiment with every default filled in (stdout), and the plan of its phases (stderr)."""
-    from cprspec.spec.present import print_plan
+    """Print an experiment with every default filled in (stdout), and the plan of its phases (stderr); a sweep as a list."""
+    from cprspec.spec.present import print_plan, print_sweep
+    from cprspec.spec.sweep import told_once
     from cprspec.spec.toml import to_table, to_toml
 
-    resolved = _resolve(spec, _registry(registries, plugins), overrides, roots)
-    print_problems(resolved.warnings)
-    facts, problems = _read_data(resolved) if data else ([], [])
+    runs = _resolve(spec, _registry(registries, plugins), overrides, roots)
+    print_problems(told_once([(run.name, run.warnings) for run in runs]))
+    facts, problems = _read_data(runs) if data else ([], [])
     print_problems(problems)
     if any(not p.warning for p in problems):
         raise typer.Exit(2)
+    if len(runs) > 1:
+        print_json({"runs": [to_table(run) for run in runs]}) if json else print_sweep(runs)
+        return
+    (resolved,) = runs
     # Only now torch, which takes seconds: what is wrong with an experiment is said at once.
     from cprspec.training.estimate import plan_record
 
@@ -291,19 +300,20 @@ def _registry(registries: list[Path] | None, plugins: list[Path] | None) -> Regi
     return builtin_registry(registries or (), plugins or ())
 
 
-def _resolve(spec: Path, registry: Registry, overrides: list[str] | None, roots: list[str] | None) -> Resolved:
-    from cprspec.spec.resolve import resolve
+def _resolve(
+    spec: Path, registry: Registry, overrides: list[str] | None, roots: list[str] | None
+) -> tuple[Resolved, ...]:
+    from cprspec.spec.resolve import resolve_all
     from cprspec.spec.roots import parse_roots
 
-    return resolve(spec, registry, overrides=overrides or (), roots=parse_roots(roots or []))
+    return resolve_all(spec, registry, overrides=overrides or (), roots=parse_roots(roots or []))
 
 
-def _read_data(resolved: Resolved) -> tuple[list[dict[str, Any]], list[Problem]]:
-    from cprspec.spec.presence import index_facts, read_indices
+def _read_data(runs: Sequence[Resolved]) -> tuple[list[dict[str, Any]], list[Problem]]:
+    from cprspec.spec.presence import read_facts
     from cprspec.video.store import cache_folder
 
-    indices, problems = read_indices(resolved, cache_folder())
-    return [index_facts(name, index) for name, index in indices.items()], problems
+    return read_facts(runs, cache_folder())
 
 
 def _only_a_parent(spec: Path, specs: list[Path]) -> bool:

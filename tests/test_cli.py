@@ -236,4 +236,7 @@ def test_every_experiment_of_the_project_resolves() -> None:
     files = sorted(str(p) for p in (PROJECT / "experiments").glob("*.toml"))
     assert files
     done = _run("check", *files)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    # The ablations go where a warning is due, on purpose: even numbers of stages, ratios that leave too few.
+    warned = [line for line in done.stderr.splitlines() if "ucf101_ablation" not in line.split(":")[0]]
+    assert warned == []

@@ -37,6 +37,14 @@ def test_load_experiment():
         cprspec.load_experiment("missing.toml")
 
 
+def test_load_experiment_takes_one_run_of_a_sweep():
+    sweep = PROJECT / "experiments" / "ucf101_ablation_progressive.toml"
+    with pytest.raises(CprspecError, match=r"a sweep of 2 runs, not one experiment.*sweep\.only="):
+        cprspec.load_experiment(sweep)
+    one = cprspec.load_experiment(sweep, overrides=['sweep.only=["progressive"]'])
+    assert one.name == "ucf101-ablation-progressive"
+
+
 def test_open_run(tmp_path):
     run = tmp_path / "runs" / "small" / "20260101-000000-abcd"
     run.mkdir(parents=True)

@@ -60,6 +60,7 @@ class Linear(Evaluator):
     """
 
     name: ClassVar[str] = "linear"
+    trains: ClassVar[bool] = True
     encoders: tuple[str, ...] = option(
         (),
         help="phases, `random`, or two of them joined as `a+b`; none means every phase, their views joined, and random",
@@ -91,6 +92,7 @@ class Classifier(Evaluator):
     """
 
     name: ClassVar[str] = "classifier"
+    trains: ClassVar[bool] = True
     encoders: tuple[str, ...] = option(
         (),
         help="phases, `random`, or two of them joined as `a+b`; none means every phase, their views joined, and random",

@@ -53,6 +53,10 @@ class Bank(nn.Module):
         """Whether every row holds a clip."""
         return bool(self.filled_K.all())
 
+    def siblings(self, source_N: Tensor) -> Tensor:
+        """Which rows hold a clip of each query's own source, bool `[N,K]`."""
+        return self.filled_K & (source_N[:, None] == self.source_K)
+
     @torch.no_grad()
     def enqueue(self, key_MD: Tensor, mining_MD: Tensor | None, video_M: Tensor, source_M: Tensor) -> None:
         """Write M rows over the oldest ones. `mining_MD` goes with banks that have a mining view."""

@@ -11,7 +11,7 @@ Shapes: N queries, K bank rows, D features, P positives mined for each query, C 
 from __future__ import annotations
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -25,6 +25,44 @@ class Mined:
 
     rows_NP: Tensor
     survivors: tuple[Tensor, ...]
+
+
+Plan = tuple[tuple[bool, int], ...]
+"""For each stage: whether it scores the main view, and how many rows it keeps."""
+
+
+@frozen(eq=False)
+class Scores:
+    """What a cascade looks at, both `[N,K]` with -inf where a row is not eligible, and what stages kept of it so far.
+
+    Cascades that begin alike share that work when they are given the same `Scores`.
+    """
+
+    by_main_NK: Tensor
+    by_aux_NK: Tensor
+    _kept: dict[Plan, tuple[Tensor, Tensor]] = field(factory=dict, init=False)
+
+    @classmethod
+    def of(
+        cls, main_ND: Tensor, aux_ND: Tensor, bank_main_KD: Tensor, bank_aux_KD: Tensor, eligible_NK: Tensor
+    ) -> Scores:
+        """The similarity of each query to each bank row, in both views; features are normalised."""
+        by_main_NK = (main_ND @ bank_main_KD.T).masked_fill(~eligible_NK, -torch.inf)
+        return cls(by_main_NK, (aux_ND @ bank_aux_KD.T).masked_fill(~eligible_NK, -torch.inf))
+
+    def keep(self, plan: Plan) -> tuple[Tensor, Tensor]:
+        """The bank rows `[N,C]` that the last stage of `plan` keeps, best first, and the same with -1 for none."""
+        if not plan:
+            rows_NK = torch.arange(self.by_main_NK.shape[1], device=self.by_main_NK.device).expand_as(self.by_main_NK)
+            return rows_NK, rows_NK
+        if plan not in self._kept:
+            rows_NC, _ = self.keep(plan[:-1])
+            by_main, size = plan[-1]
+            scores_NK = self.by_main_NK if by_main else self.by_aux_NK
+            best = scores_NK.gather(1, rows_NC).topk(min(size, rows_NC.shape[1]))
+            rows_NC = rows_NC.gather(1, best.indices)
+            self._kept[plan] = rows_NC, rows_NC.masked_fill(best.values == -torch.inf, NONE)
+        return self._kept[plan]
 
 
 @frozen(kw_only=True)
@@ -46,17 +84,19 @@ class Cascade:
         generator: torch.Generator | None = None,
     ) -> Mined:
         """Mine for each query among its eligible rows. Features are normalised; `generator` is not used."""
-        by_main_NK = (main_ND @ bank_main_KD.T).masked_fill(~eligible_NK, -torch.inf)
-        by_aux_NK = (aux_ND @ bank_aux_KD.T).masked_fill(~eligible_NK, -torch.inf)
-        rows_NC = torch.arange(len(bank_main_KD), device=main_ND.device).expand_as(eligible_NK)
-        survivors = []
-        for stage in range(1, self.stages + 1):
-            scores_NK = by_main_NK if stage % 2 or stage == self.stages else by_aux_NK
-            best = scores_NK.gather(1, rows_NC).topk(min(self.keeps(stage, len(bank_main_KD)), rows_NC.shape[1]))
-            rows_NC = rows_NC.gather(1, best.indices)
-            survivors.append(rows_NC.masked_fill(best.values == -torch.inf, NONE))
+        return self.choose(Scores.of(main_ND, aux_ND, bank_main_KD, bank_aux_KD, eligible_NK))
+
+    def choose(self, scores: Scores) -> Mined:
+        """Mine by similarities that are known already."""
+        plan = self.plan(scores.by_main_NK.shape[1])
+        survivors = tuple(scores.keep(plan[:stage])[1] for stage in range(1, self.stages + 1))
         rows_NP = survivors[-1]
-        return Mined(pad(rows_NP, (0, self.topk - rows_NP.shape[1]), value=NONE), tuple(survivors))
+        return Mined(pad(rows_NP, (0, self.topk - rows_NP.shape[1]), value=NONE), survivors)
+
+    def plan(self, bank_size: int) -> Plan:
+        """What each stage scores, and how many rows of a bank of `bank_size` it keeps."""
+        stages = range(1, self.stages + 1)
+        return tuple((s % 2 == 1 or s == self.stages, self.keeps(s, bank_size)) for s in stages)
 
     def keeps(self, stage: int, bank_size: int) -> int:
         """How many rows `stage` (from 1) keeps of a bank of `bank_size`."""

@@ -162,8 +162,7 @@ class IIC(nn.Module):
                 (self.intra_VD, step.intra_ND),
             ):
                 if bank_VD is not None and feature_ND is not None:
-                    moved_MD = self.momentum * bank_VD[row_M] + (1 - self.momentum) * gather_cat(feature_ND)
-                    bank_VD[row_M] = normalize(moved_MD)
+                    move_rows(bank_VD, row_M, gather_cat(feature_ND), self.momentum)
             self.updated_V[row_M] = True
 
     def _embed(self, clip_N: Tensor) -> Tensor:
@@ -192,8 +191,7 @@ class IIC(nn.Module):
         return self.second_VD if view else self.first_VD
 
     def _eligible(self, own_N: Tensor, allowed_NV: Tensor | None) -> Tensor:
-        # A clip's own row has its own source.
-        eligible_NV = self.updated_V & (self.source_V != self.source_V[own_N][:, None])
+        eligible_NV = searched_rows(self.updated_V, self.source_V, self.source_V[own_N])
         return eligible_NV if allowed_NV is None else eligible_NV & allowed_NV
 
     @torch.no_grad()
@@ -250,6 +248,16 @@ class IIC(nn.Module):
         own_N = softplus(log_below - log_p_NL[:, 0])
         others_NL = softplus(log_p_NL[:, 1:] - log_below) + (log_below - math.log(chance))
         return own_N + others_NL.sum(1)
+
+
+def move_rows(bank_VD: Tensor, row_M: Tensor, feature_MD: Tensor, momentum: float) -> None:
+    """Move rows of a bank, in place, towards the features of their videos; they are normalised from then on."""
+    bank_VD[row_M] = normalize(momentum * bank_VD[row_M] + (1 - momentum) * feature_MD)
+
+
+def searched_rows(updated_V: Tensor, source_V: Tensor, source_N: Tensor) -> Tensor:
+    """Which rows hold a feature of another source, bool `[N,V]`: a clip's own row has its own source."""
+    return updated_V & (source_V != source_N[:, None])
 
 
 def _first_rows(videos: int, embedding: int, generator: torch.Generator | None) -> Tensor:

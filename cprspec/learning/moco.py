@@ -158,7 +158,7 @@ class MoCo(nn.Module):
         key_ND, mining_ND = self._keys(key_clip, mining_clip, permutation_M)
         logits_NL = torch.cat([(query_ND * key_ND).sum(1, keepdim=True), query_ND @ self.bank.key_KD.T], dim=1)
         logits_NL = logits_NL / self.temperature
-        sibling_NK = self.bank.filled_K & (source_N[:, None] == self.bank.source_K)
+        sibling_NK = self.bank.siblings(source_N)
         eligible_NK = self.bank.filled_K & ~sibling_NK
         if allowed_NK is not None:
             eligible_NK = eligible_NK & allowed_NK

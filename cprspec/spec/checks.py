@@ -14,6 +14,7 @@ from cprspec.spec.compose import Composed
 from cprspec.spec.evaluations import check_evaluations
 from cprspec.spec.kinds import Component, Dataset, Evaluator, fields_of
 from cprspec.spec.plan import find_cycle
+from cprspec.spec.recognition import check_recognition
 from cprspec.spec.schema import RANDOM, Phase
 from cprspec.spec.tables import PhaseTable
 from cprspec.spec.words import did_you_mean, quoted
@@ -31,7 +32,8 @@ def check_experiment(
     own = [problem for check in _CHECKS for problem in check(experiment)]
     views = {name: table.views if table else () for name, table in tables.items()}
     trained_on = {phase.dataset for phase in phases.values()}
-    return own + check_evaluations(composed, views, trained_on, evaluate, datasets)
+    named = check_evaluations(composed, views, trained_on, evaluate, datasets)
+    return own + named + check_recognition(composed, evaluate, phases)
 
 
 @frozen

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 
@@ -61,6 +61,16 @@ class Composed:
                 return found
         return Place(str(self.source))
 
+    def with_layer(self, documents: Iterable[Document]) -> Composed:
+        """This with `documents` over it, which are one layer: a `use` in one drops nothing that another says."""
+        layer: dict[str, Any] = {}
+        layer_places: dict[KeyPath, Place] = {}
+        for document in documents:
+            _lay_over(layer, document.data, layer_places, document.places, (), each_chooses=False)
+        data, places = _copy(self.data), dict(self.places)
+        _lay_over(data, layer, places, layer_places, ())
+        return Composed(data, places, self.source)
+
     def under(self, *base: str | int) -> Callable[[KeyPath], Place]:
         """The place of a key path inside the table at `base`."""
         return lambda path: self.place(*base, *path)
@@ -84,20 +94,17 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composed:
         if document is not chain[0]:
             own.pop("name", None)  # two experiments must not share a name by accident
         _lay_over(data, own, places, document.places, ())
-    changes: dict[str, Any] = {}
-    change_places: dict[KeyPath, Place] = {}
+    composed = Composed(data, places, path)
+    layer: list[Document] = []
     problems: list[Problem] = []
     for text in overrides:
         try:
-            document = _read_override(text)
+            layer.append(_read_override(text))
         except CprspecError as error:
             problems += error.problems
-            continue
-        _lay_over(changes, document.data, change_places, document.places, (), each_chooses=False)
     if problems:
         raise CprspecError(problems)
-    _lay_over(data, changes, places, change_places, ())
-    return Composed(data, places, path)
+    return composed.with_layer(layer) if layer else composed
 
 
 def merged(parent: Mapping[str, Any], child: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -154,27 +161,45 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read_override(text: str) -> Document:
-    """`KEY=VALUE` as a document whose every place is `--set`."""
+def parse_override(text: str, option: str = COMMAND_LINE) -> tuple[tuple[str, ...], Any]:
+    """The key and the value of `KEY=VALUE`, given with `option` on the command line. CprspecError if it is not that."""
     key, equals, value = text.partition("=")
     echo = clean(text, MAX_ECHO)
     if not equals:
-        raise CprspecError(Problem(f"{echo!r} is not KEY=VALUE", Place(COMMAND_LINE), "for example miner.stages=5"))
-    try:
-        table = parse_document(f"{key} = 0", COMMAND_LINE)
-    except CprspecError:
-        table = None
-    # one key and nothing else: a line break in KEY must not smuggle in a second one
-    if table is None or "\n" in key or key.lstrip().startswith(("[", "#")):
-        raise CprspecError(Problem(f"{clean(key, MAX_ECHO)!r} is not a TOML key", Place(COMMAND_LINE)))
-    parts = [p for p in max(table.places, key=len) if isinstance(p, str)]
+        raise CprspecError(Problem(f"{echo!r} is not KEY=VALUE", Place(option), "for example miner.stages=5"))
+    parts = key_parts(key)
+    if parts is None:
+        raise CprspecError(Problem(f"{clean(key, MAX_ECHO)!r} is not a TOML key", Place(option)))
     if parts[0] == "extends":
-        raise CprspecError(Problem("'extends' cannot be set on the command line", Place(COMMAND_LINE)))
-    data: Any = _parse_value(value)
-    for part in reversed(parts):
-        data = {part: data}
-    places = dict.fromkeys(_paths(data, ()), Place(COMMAND_LINE))
+        raise CprspecError(Problem("'extends' cannot be set on the command line", Place(option)))
+    return parts, _parse_value(value)
+
+
+def _read_override(text: str) -> Document:
+    """`KEY=VALUE` as a document whose every place is `--set`."""
+    parts, value = parse_override(text)
+    data = nested(parts, value)
+    places = dict.fromkeys(key_paths(data, ()), Place(COMMAND_LINE))
     return Document(data, places, COMMAND_LINE)
+
+
+def key_parts(text: str) -> tuple[str, ...] | None:
+    """The parts of a dotted TOML key, None where `text` is none."""
+    try:
+        table = parse_document(f"{text} = 0", COMMAND_LINE)
+    except CprspecError:
+        return None
+    # one key and nothing else: a line break in it must not smuggle in a second one
+    if "\n" in text or text.lstrip().startswith(("[", "#")):
+        return None
+    return tuple(p for p in max(table.places, key=len) if isinstance(p, str))
+
+
+def nested(parts: Sequence[str], value: Any) -> dict[str, Any]:
+    """`value` under the dotted key of `parts`."""
+    for part in reversed(parts):
+        value = {part: value}
+    return cast(dict[str, Any], value)
 
 
 def _parse_value(text: str) -> Any:
@@ -186,13 +211,13 @@ def _parse_value(text: str) -> Any:
     return data["v"] if set(data) == {"v"} else RawText(text)
 
 
-def _paths(value: Any, path: KeyPath) -> Iterable[KeyPath]:
+def key_paths(value: Any, path: KeyPath) -> Iterable[KeyPath]:
     """Every key path in `value`."""
     if path:
         yield path
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in inside:
-        yield from _paths(each, (*path, key))
+        yield from key_paths(each, (*path, key))
 
 
 def _lay_over(
@@ -217,10 +242,10 @@ def _lay_over(
                 _lay_over(old, value, places, top_places, here, each_chooses=each_chooses)
                 continue
         if key in base:
-            for gone in list(_paths(old, here)):
+            for gone in list(key_paths(old, here)):
                 places.pop(gone, None)
         base[key] = _copy(value)
-        for added in _paths(value, here):
+        for added in key_paths(value, here):
             if added in top_places:
                 places[added] = top_places[added]
 

@@ -112,11 +112,15 @@ class Miner(Component):
 
 
 class Evaluator(Component):
-    """Measures encoders after training. `needs_labels`, `needs_test_split`: what it asks of each data set it names."""
+    """Measures encoders after training. `needs_labels`, `needs_test_split`: what it asks of each data set it names.
+
+    `trains`: it trains something on the labelled training videos, for so many `epochs`.
+    """
 
     kind: ClassVar[str] = "evaluator"
     needs_labels: ClassVar[bool] = True
     needs_test_split: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
     encoders: tuple[str, ...]
     datasets: tuple[str, ...]
 

@@ -6,23 +6,29 @@ Data sets read their own indices (`Dataset.build`); no video is opened.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.spec.classes import matched_classes
+from cprspec.spec.kinds import Dataset
 from cprspec.spec.schema import Resolved, WeightsFile
+from cprspec.spec.sweep import told_once
 
 if TYPE_CHECKING:
     from cprspec.data.index import Index
 
 
-def read_indices(resolved: Resolved, cache: Path) -> tuple[dict[str, Index], list[Problem]]:
+def read_indices(
+    resolved: Resolved, cache: Path, known: dict[tuple[Dataset, Path], Index] | None = None
+) -> tuple[dict[str, Index], list[Problem]]:
     """The index of each data set that can be read, and every problem with data and weights files.
 
-    Embedded data sets make their files under `cache` if they are not there yet.
+    Embedded data sets make their files under `cache` if they are not there yet. `known` are indices that were read for
+    another experiment, and are not read again; new ones are added.
     """
+    known = {} if known is None else known
     indices: dict[str, Index] = {}
     problems = _missing_weights(resolved)
     for name, dataset in resolved.datasets.items():
@@ -36,13 +42,22 @@ def read_indices(resolved: Resolved, cache: Path) -> tuple[dict[str, Index], lis
             problems.append(Problem(f"the root of data set '{name}' is not a folder: {root}", place))
             continue
         try:
-            index = indices[name] = dataset.build(root)
+            index = indices[name] = known.get((dataset, root)) or dataset.build(root)
+            known[dataset, root] = index
         except CprspecError as error:
             problems += error.problems
             continue
         problems += _training_problems(resolved, index) if name == resolved.train_on else []
         problems += _evaluation_problems(resolved, name, index)
     return indices, problems + _gallery_problems(resolved, indices)
+
+
+def read_facts(runs: Sequence[Resolved], cache: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """The counts of each data set of `runs`, read once, and every problem with the data of any of them."""
+    known: dict[tuple[Dataset, Path], Index] = {}
+    read = [read_indices(run, cache, known) for run in runs]
+    facts = {(name, id(index)): index_facts(name, index) for indices, _ in read for name, index in indices.items()}
+    return list(facts.values()), told_once([(r.name, found) for r, (_, found) in zip(runs, read, strict=True)])
 
 
 def index_facts(name: str, index: Index) -> dict[str, Any]:
@@ -107,8 +122,9 @@ def _training_problems(resolved: Resolved, index: Index) -> list[Problem]:
 
 
 def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Problem]:
-    """Labels or test videos missing where an evaluation needs them."""
+    """Labels, test videos, or enough to train on missing where an evaluation needs them."""
     problems = []
+    to_train_on = sum(v.label is not None and v.split == "train" for v in index.videos)
     for title, evaluator in resolved.evaluate.items():
         if name not in (evaluator.datasets or (resolved.train_on,)):
             continue
@@ -118,6 +134,13 @@ def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Pr
             problems.append(Problem(message, place))
         if evaluator.needs_test_split and all(v.split != "test" for v in index.videos):
             message = f"evaluation '{title}' needs test videos, and data set '{name}' has none"
+            problems.append(Problem(message, place))
+        held_out = getattr(evaluator, "validation", 0)
+        if evaluator.trains and to_train_on < held_out + 2:
+            besides = f" besides the {held_out} it holds out" if held_out else ""
+            message = (
+                f"evaluation '{title}' trains on labelled videos{besides}, and data set '{name}' has {to_train_on}"
+            )
             problems.append(Problem(message, place))
     return problems
 

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cprspec.errors import clean
+from cprspec.spec.schema import Resolved
+from cprspec.spec.verdict import new_phases, sweep_line
 
 
 def print_cards(cards: Sequence[Mapping[str, Any]]) -> None:
@@ -83,6 +85,21 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         per_class = f", {span} sources per class" if low is not None else ""
         counts = f"{facts['train_videos']} videos to train on, {facts['test_videos']} to test on"
         console.print(_text(f"data set {facts['name']}: {counts}, {facts['classes']} classes{per_class}"))
+
+
+def print_sweep(runs: Sequence[Resolved]) -> None:
+    """The runs of a sweep, one to a row: its name, its seed, and the phases that no run before it has trained."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", overflow="fold")
+    table.add_column("seed", justify="right")
+    table.add_column("phases to train", overflow="fold")
+    for run, new in zip(runs, new_phases(runs), strict=True):
+        table.add_row(_text(run.name, "bold"), _text(str(run.seed)), _text(", ".join(new) or "none"))
+    console = Console()
+    console.print(table)
+    console.print(_text(f"a sweep of {sweep_line(runs)}"))
+    hint = f"one of them whole: --set 'sweep.only=[\"{runs[0].name}\"]'"
+    Console(stderr=True).print(_text(hint))
 
 
 def shown_value(value: object) -> str:

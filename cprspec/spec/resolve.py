@@ -25,6 +25,7 @@ from cprspec.spec.roots import COMMAND_LINE as ROOTS_FROM_COMMAND_LINE
 from cprspec.spec.roots import check_root_names, configured_roots
 from cprspec.spec.schema import FORMAT, Launch, Phase, Published, Resolved
 from cprspec.spec.structure import MAX_PROBLEMS, structure
+from cprspec.spec.sweep import members, told_once
 from cprspec.spec.tables import SINGLE_COMPONENTS, TABLES, TopLevel
 from cprspec.spec.words import did_you_mean, found, listed, quoted
 
@@ -34,23 +35,68 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 T = TypeVar("T")
 
 
+Member = tuple[str, int]
+"""Which run of a sweep: its name and its seed."""
+
+
 def resolve(
-    path: Path, registry: Registry, *, overrides: Sequence[str] = (), roots: Mapping[str, str | Path] | None = None
+    path: Path,
+    registry: Registry,
+    *,
+    overrides: Sequence[str] = (),
+    roots: Mapping[str, str | Path] | None = None,
+    member: Member | None = None,
 ) -> Resolved:
-    """The experiment at `path` with every default filled in.
+    """The experiment at `path` with every default filled in; of a sweep the run that `member` names.
 
     `overrides` are `KEY=VALUE` as in `--set`; `roots` maps data sets to folders as in `--root`. Raises one CprspecError
-    with all problems, warnings among them; without an error, warnings are in `Resolved.warnings`.
+    with all problems, warnings among them; without an error, warnings are in `Resolved.warnings`. A sweep of several runs
+    without `member` is an error.
     """
     composed = compose(Path(path), overrides)
+    runs = members(composed)
+    if member is not None:
+        runs = tuple(run for run in runs if (run.data["name"], run.data.get("seed", 0)) == member)
+    if len(runs) == 1:
+        return _resolve_one(runs[0], registry, dict(roots or {}))
+    if member is not None:
+        message = f"the sweep has no run {quoted(member[0])} of seed {member[1]} any more"
+        raise CprspecError(Problem(message, composed.place("sweep"), "it was changed while its runs were under way"))
+    message = f"a sweep of {len(runs)} runs, not one experiment: {listed(r.data['name'] for r in runs)}"
+    hint = f'for one of them set sweep.only=["{runs[0].data["name"]}"], and sweep.seed=[N] if it varies seeds'
+    raise CprspecError(Problem(message, composed.place("sweep"), hint))
+
+
+def resolve_all(
+    path: Path, registry: Registry, *, overrides: Sequence[str] = (), roots: Mapping[str, str | Path] | None = None
+) -> tuple[Resolved, ...]:
+    """The experiment at `path` alone, or every run of its sweep. Raises one CprspecError with the problems of them all."""
+    good: list[Resolved] = []
+    told: list[tuple[str, Sequence[Problem]]] = []
+    for run in members(compose(Path(path), overrides)):
+        try:
+            good.append(_resolve_one(run, registry, dict(roots or {})))
+            told.append((good[-1].name, good[-1].warnings))
+        except CprspecError as error:
+            told.append((str(run.data.get("name")), error.problems))
+    if len(good) < len(told):
+        raise CprspecError(_cut(sorted(told_once(told), key=_by_place)))
+    return tuple(good)
+
+
+def _resolve_one(composed: Composed, registry: Registry, roots: Mapping[str, str | Path]) -> Resolved:
     problems: list[Problem] = []
-    resolved = _read(composed, registry, dict(roots or {}), problems)
+    resolved = _read(composed, registry, roots, problems)
     unique = sorted(dict.fromkeys(problems), key=_by_place)
     if resolved is None or any(not p.warning for p in unique):
-        if len(unique) > MAX_PROBLEMS:
-            unique = [*unique[:MAX_PROBLEMS], Problem(f"and {len(unique) - MAX_PROBLEMS} problems more")]
-        raise CprspecError(unique)
+        raise CprspecError(_cut(unique))
     return _with_warnings(resolved, unique)
+
+
+def _cut(problems: Sequence[Problem]) -> list[Problem]:
+    """So many problems as someone reads."""
+    more = len(problems) - MAX_PROBLEMS
+    return [*problems] if more <= 0 else [*problems[:MAX_PROBLEMS], Problem(f"and {more} problems more")]
 
 
 def _read(
@@ -98,7 +144,7 @@ def _read(
 def _top_level(composed: Composed, problems: list[Problem]) -> TopLevel | None:
     """The keys outside tables, with the format and the name checked."""
     table = {k: v for k, v in composed.data.items() if k not in (*TABLES, "published")}
-    also_known = (*TABLES, "published", "extends")
+    also_known = (*TABLES, "published", "extends", "sweep")
     top, wrong = structure(TopLevel, table, "the experiment", composed.under(), also_known)
     problems += wrong
     said = composed.data.get("format")

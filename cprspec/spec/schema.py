@@ -103,6 +103,7 @@ class Launch:
     timeout_s: float = option(120.0, help="seconds without a peer's answer after which a rank gives up", gt=0)
     checkpoint_minutes: float = option(10.0, help="longest time between two checkpoints, minutes", gt=0)
     log_every: int = option(10, help="steps from one step event to the next", ge=1)
+    replay: bool = option(True, help="record the last mined epoch of each phase, for `cprspec mine`")
 
 
 @frozen(kw_only=True)

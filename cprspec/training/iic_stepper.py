@@ -7,6 +7,7 @@ and micro-batch takes its rows: neither their number nor a resume changes it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from cprspec.components import frameworks
 from cprspec.learning.iic import IIC, Step
 from cprspec.learning.intra import QUARTERS
 from cprspec.learning.moco import MinerLike, own_key_accuracy, spread
-from cprspec.mining.funnel import stage_counts
+from cprspec.mining.picks import bank_truth, picked
 from cprspec.models.heads import Encoder
 from cprspec.training.job import Job
 from cprspec.training.stepper import INTRA, NEGATIVES, Batch, Picks, picks_generator
@@ -37,6 +38,9 @@ class IICStepper:
         self.encoder = model.encoder
         first, second = job.phase.views
         self.directions: Mapping[str, str] = {first: second, second: first} if model.miner is not None else {}
+        self.replay: Mapping[str, Any] = {
+            "framework": options.name, "momentum": options.momentum, "start_epoch": options.start_epoch,
+        }  # fmt: skip
         self._job, self._options = job, options
         train = torch.from_numpy(job.index.ids("train")).to(job.ranks.device)
         self._video_V = train
@@ -86,18 +90,22 @@ class IICStepper:
 
     def picks(self) -> Iterator[Picks]:
         """The mined rows as videos, for the loss of the first view and for that of the second."""
-        label_V = self._job.label_V
         for outcome, video_N in zip(self.outcomes, self.videos, strict=True):
             if outcome.mined is None or outcome.eligible_NV is None:
                 continue
+            truth = bank_truth(self._job.label_V, video_N, self._video_V, outcome.eligible_NV)
             for direction, mined in zip(self.directions, outcome.mined, strict=True):
-                rows, bank_label_V = mined.rows_NP, label_V[self._video_V]
-                yield Picks(
-                    video_N=video_N,
-                    selected_NP=torch.where(rows >= 0, self._video_V[rows.clamp(min=0)], -1),
-                    counts=stage_counts(mined.survivors, label_V[video_N], bank_label_V, outcome.eligible_NV),
-                    direction=direction,
-                )
+                selected_NP, counts = picked(mined, truth, self._video_V)
+                yield Picks(video_N=video_N, selected_NP=selected_NP, counts=counts, direction=direction)
+
+    def bank(self) -> dict[str, Tensor]:
+        """The rows of both views, in the order of the training videos, and which were updated once."""
+        return {"first_VD": self.model.first_VD, "second_VD": self.model.second_VD, "updated_V": self.model.updated_V}
+
+    def embedded(self) -> Iterator[dict[str, Tensor]]:
+        """Video of each clip, and its feature in both views."""
+        for outcome, video_N in zip(self.outcomes, self.videos, strict=True):
+            yield {"video_M": video_N, "first_MD": outcome.feature_ND[0], "second_MD": outcome.feature_ND[1]}
 
     def finish(self) -> None:
         """Move the bank rows of this step's videos."""

@@ -9,6 +9,7 @@ from attrs import define, frozen
 
 from cprspec.data.index import Index
 from cprspec.learning.ranks import Ranks
+from cprspec.mining.picks import same_class
 from cprspec.spec.kinds import View
 from cprspec.spec.schema import Launch, Phase
 from cprspec.training.report import Reporter
@@ -59,7 +60,7 @@ class Job:
         """For a miner by labels, which of the bank's videos (-1: none) have each clip's label, `[N,K]`; else None."""
         if self.phase.miner is None or not self.phase.miner.by_labels:
             return None
-        return (self.label_V[video_N][:, None] == self.label_V[bank_K.clamp(min=0)]) & (bank_K >= 0)
+        return same_class(self.label_V, video_N, bank_K)
 
     def global_step(self, tally: Tally) -> int:
         """Optimiser steps of the phase that are done at `tally`."""

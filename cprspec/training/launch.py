@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from cprspec.errors import CprspecError, Problem, print_problems
+from cprspec.errors import CprspecError, Problem, clean, print_problems
 from cprspec.runs.layout import RunDir
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
@@ -35,16 +35,28 @@ def launch_all(requests: list[Request], nodes: Nodes) -> tuple[int, list[Path]]:
 
     A run that is stopped ends them all.
     """
-    worst, done = 0, []
-    for request in requests:
+    worst, done, failed = 0, list[Path](), list[str]()
+    for number, request in enumerate(requests, start=1):
+        if len(requests) > 1:
+            _say(f"run {number} of {len(requests)}: {request.title}")
         try:
             done.append(launch(request, nodes))
         except Stopped as stopped:
+            if number < len(requests):
+                _say(f"not begun: {', '.join(later.title for later in requests[number:])}")
             return 128 + stopped.number, done
         except CprspecError as error:
             print_problems(error.problems)
             worst = max(worst, error.exit_code)
+            failed.append(request.title)
+    if failed and len(requests) > 1:
+        _say(f"{len(failed)} of {len(requests)} runs failed: {', '.join(failed)}")
     return worst, done
+
+
+def _say(text: str) -> None:
+    if int(os.environ.get("RANK", "0")) == 0:  # one of the ranks that torchrun started, or the only process
+        print(clean(text), file=sys.stderr, flush=True)
 
 
 def launch(request: Request, nodes: Nodes) -> Path:

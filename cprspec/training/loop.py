@@ -23,6 +23,7 @@ from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
+from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
@@ -36,7 +37,8 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     stepper.module.to(job.ranks.device).train()
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
-    tally, last = resume(job, stepper, optimizer, ledger)
+    recorder = Recorder(job, stepper)
+    tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     batches = iter(make_loader(job, tally))
     saved = time.monotonic()
@@ -47,16 +49,17 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
         if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
             miner = now
             stepper.use_miner(now.build())
-        train_step(job, stepper, parallel, optimizer, ledger, batches, tally)
+        train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
         tally.step += 1
         epoch_over = tally.step == job.steps_per_epoch
         if epoch_over:
             finish_epoch(job, ledger, tally)
+            recorder.finish(tally.epoch)
             tally = Tally(epoch=tally.epoch + 1)
         overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
         stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
         if epoch_over or overdue or stop:
-            last = save(job, stepper, optimizer, ledger, tally)
+            last = save(job, stepper, optimizer, ledger, recorder, tally)
             saved = time.monotonic()
         if stop and tally.epoch < phase.epochs:
             raise Stopped(stop, job.global_step(tally))
@@ -92,6 +95,7 @@ def train_step(
     parallel: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
+    recorder: Recorder,
     batches: Iterator[Batch],
     tally: Tally,
 ) -> None:
@@ -113,6 +117,7 @@ def train_step(
                 (micro_loss / phase.accumulate).backward()
         videos.append(batch["video"])
     record(stepper, ledger)
+    recorder.add()
     stepper.finish()
     loss, own_key, spread = job.ranks.mean(stepper.numbers()).tolist()
     if not _finite(loss, optimizer):

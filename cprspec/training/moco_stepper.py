@@ -7,13 +7,14 @@ optimiser step is made (PROTOCOL: as published).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cprspec.components import frameworks
 from cprspec.learning.moco import MinerLike, MoCo, Step, own_key_accuracy, spread
-from cprspec.mining.funnel import stage_counts
+from cprspec.mining.picks import bank_truth, picked
 from cprspec.models.heads import Encoder
 from cprspec.training.job import Job
 from cprspec.training.stepper import COIN, PERMUTATION, Batch, Picks, picks_generator
@@ -31,6 +32,7 @@ class MoCoStepper:
         self.module: nn.Module = model
         self.model = model
         self.encoder = model.encoder_q
+        self.replay: Mapping[str, Any] = {"framework": options.name}
         self._job, self._options = job, options
         self._at, self._drop_own = (0, 0), False
         self.outcomes: list[Step] = []
@@ -78,14 +80,26 @@ class MoCoStepper:
         for outcome, video_N in zip(self.outcomes, self.videos, strict=True):
             if outcome.mined is None:
                 continue
-            rows = outcome.mined.rows_NP
-            label_V = self._job.label_V
-            bank_label_K = torch.where(bank_K >= 0, label_V[bank_K.clamp(min=0)], -1)
-            yield Picks(
-                video_N=video_N,
-                selected_NP=torch.where(rows >= 0, bank_K[rows.clamp(min=0)], -1),
-                counts=stage_counts(outcome.mined.survivors, label_V[video_N], bank_label_K, outcome.eligible_NK),
-            )
+            truth = bank_truth(self._job.label_V, video_N, bank_K, outcome.eligible_NK)
+            selected_NP, counts = picked(outcome.mined, truth, bank_K)
+            yield Picks(video_N=video_N, selected_NP=selected_NP, counts=counts)
+
+    def bank(self) -> dict[str, Tensor]:
+        """The queue: keys, the mining view's embeddings of the same clips, their videos, where the next ones go."""
+        bank = self.model.bank
+        rows = {"key_KD": bank.key_KD, "mining_KD": bank.mining_KD, "video_K": bank.video_K, "pointer": bank.pointer}
+        return {name: tensor for name, tensor in rows.items() if tensor is not None}
+
+    def embedded(self) -> Iterator[dict[str, Tensor]]:
+        """Video, query, key and the mining view's embedding of each clip."""
+        for outcome, video_N in zip(self.outcomes, self.videos, strict=True):
+            found = {
+                "video_M": video_N,
+                "query_MD": outcome.query_ND,
+                "key_MD": outcome.key_ND,
+                "mining_MD": outcome.mining_ND,
+            }
+            yield {name: rows for name, rows in found.items() if rows is not None}
 
     def finish(self) -> None:
         """Enqueue the keys of every micro-batch."""

@@ -10,14 +10,17 @@ from attrs import evolve, frozen
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
 from cprspec.runs.layout import RunDir
 from cprspec.spec.registry import builtin_registry
-from cprspec.spec.resolve import resolve
+from cprspec.spec.resolve import Member, resolve, resolve_all
 from cprspec.spec.roots import parse_roots
 from cprspec.spec.schema import Resolved
 
 
 @frozen(kw_only=True)
 class Request:
-    """One experiment to run, or with `run_dir` one to go on with; `child` when a launcher started this process."""
+    """One experiment to run, or with `run_dir` one to go on with; `child` when a launcher started this process.
+
+    `member` says which one of a sweep.
+    """
 
     spec: Path
     runs: Path
@@ -28,17 +31,30 @@ class Request:
     plugins: tuple[Path, ...] = ()
     fresh: bool = False
     child: bool = False
+    member: Member | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called beside others."""
+        return f"{self.member[0]}, seed {self.member[1]}" if self.member else str(self.run_dir or self.spec)
 
     def resolve(self) -> Resolved:
         """The experiment that is asked for. CprspecError with all that is wrong with it."""
         registry = builtin_registry(self.registries, self.plugins)
-        return resolve(self.spec, registry, overrides=self.overrides, roots=parse_roots(self.roots))
+        roots = parse_roots(self.roots)
+        return resolve(self.spec, registry, overrides=self.overrides, roots=roots, member=self.member)
+
+    def each(self) -> list[Request]:
+        """One request for each run of the sweep, or this one alone. CprspecError with all that is wrong with any."""
+        registry = builtin_registry(self.registries, self.plugins)
+        found = resolve_all(self.spec, registry, overrides=self.overrides, roots=parse_roots(self.roots))
+        return [evolve(self, member=(run.name, run.seed)) for run in found] if len(found) > 1 else [self]
 
 
 def read_requests(texts: Sequence[str], common: Request) -> list[Request]:
-    """One request for each experiment file or run in `texts`, with the options of `common`, each resolved once.
+    """One request for each experiment, run of a sweep, or run to go on with in `texts`, with the options of `common`.
 
-    So a mistake in the last file is told before the first is run. CprspecError with the problems of them all.
+    Each is resolved once, so a mistake in the last file is told before the first is run. CprspecError with all problems.
     """
     requests: list[Request] = []
     problems: list[Problem] = []
@@ -55,8 +71,7 @@ def read_requests(texts: Sequence[str], common: Request) -> list[Request]:
                 )
             if path.name.startswith("_") and len(texts) > 1:
                 continue  # a parent for others to extend, caught by a pattern
-            request.resolve()
-            requests.append(request)
+            requests += request.each()
         except CprspecError as error:
             problems += error.problems
     if any(not p.warning for p in problems):

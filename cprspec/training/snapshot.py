@@ -12,10 +12,13 @@ from cprspec.runs import events
 from cprspec.training import checkpoint
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
+from cprspec.training.recorder import Recorder
 from cprspec.training.stepper import Stepper
 
 
-def save(job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger, tally: Tally) -> Path:
+def save(
+    job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger, recorder: Recorder, tally: Tally
+) -> Path:
     """Write a checkpoint on rank 0; every rank returns its folder."""
     step = job.global_step(tally)
     if job.ranks.first:
@@ -23,6 +26,7 @@ def save(job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: L
         whole = stepper.module.state_dict()
         state = {f"model.{k}": v for k, v in whole.items() if not k.startswith(stepper.not_saved)}
         state |= {f"ledger.{k}": torch.from_numpy(v) for k, v in ledger.state().items()}
+        state |= {f"replay.{k}": v for k, v in recorder.state().items()}
         state |= _optimizer_tensors(stepper, optimizer)
         meta = {"phase": job.phase.name, "tally": asdict(tally), "world_size": job.ranks.world}
         meta["fingerprint"] = job.fingerprint
@@ -32,7 +36,9 @@ def save(job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: L
     return job.checkpoints / f"step-{step:06d}"
 
 
-def resume(job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger) -> tuple[Tally, Path | None]:
+def resume(
+    job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger, recorder: Recorder
+) -> tuple[Tally, Path | None]:
     """Put the newest good checkpoint into the modules, if there is one, and say where to go on."""
     found, bad = checkpoint.newest(job.checkpoints)
     for problem in bad:
@@ -56,6 +62,8 @@ def resume(job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger:
     _restore_optimizer(stepper, optimizer, found.state)
     ledger.restore({k.removeprefix("ledger."): v.numpy() for k, v in found.state.items() if k.startswith("ledger.")})
     tally = Tally(**found.meta["tally"])
+    own = {k.removeprefix("replay."): v for k, v in found.state.items() if k.startswith("replay.")}
+    recorder.restore(own, tally.step)
     if tally.epoch < job.phase.epochs:
         job.report(events.Resumed(attempt=job.report.attempt, phase=job.phase.name, from_step=job.global_step(tally)))
     return tally, found.folder

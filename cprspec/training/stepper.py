@@ -9,7 +9,7 @@ Legend: N clips of a micro-batch on this rank, P picks of a clip, S stages of th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from attrs import frozen
@@ -45,12 +45,14 @@ class Stepper(Protocol):
     `module` holds all that an exact resume needs, and is what ranks share the gradients of; `encoder`, inside it, is what
     the phase trains and ends with. `not_saved`: beginnings of names in the module's state that a checkpoint leaves out.
     `directions`: each thing that is mined for, with the view that mines; empty where there is one thing only.
+    `replay`: the framework's name and whatever else replaying its bank takes (mining/replay.py).
     """
 
     module: nn.Module
     encoder: Encoder
     not_saved: tuple[str, ...]
     directions: Mapping[str, str]
+    replay: Mapping[str, Any]
 
     def use_miner(self, miner: MinerLike) -> None:
         """Mine with `miner` from now on, instead of the one the phase began with."""
@@ -66,6 +68,14 @@ class Stepper(Protocol):
 
     def picks(self) -> Iterator[Picks]:
         """What was mined in this step, micro-batch by micro-batch; to be taken before `finish`."""
+        ...
+
+    def bank(self) -> dict[str, Tensor]:
+        """What miners look at, as it is before `finish`, by name; rows are the same on every rank."""
+        ...
+
+    def embedded(self) -> Iterator[dict[str, Tensor]]:
+        """What each micro-batch of this rank brings to miners and bank, by name: `video_M` `[N]`, embeddings `[N,D]`."""
         ...
 
     def finish(self) -> None:

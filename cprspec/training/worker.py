@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from cprspec import __version__
+from cprspec.components.evaluators import Classifier
 from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.nearest import check_maps
 from cprspec.learning.ranks import Ranks, joined_ranks, keep_freed_memory, share_threads, wait_for_all
@@ -113,7 +114,7 @@ def write_facts(run: RunDir, request: Request, resolved: Resolved, ranks: Ranks,
 
 
 def check_ranks(resolved: Resolved, world: int) -> None:
-    """Whether batches divide over `world` ranks. CprspecError with every phase where not.
+    """Whether batches divide over `world` ranks. CprspecError with every phase and evaluation where not.
 
     Normalisation groups must divide too, or the number of processes would change the method.
     """
@@ -129,5 +130,9 @@ def check_ranks(resolved: Resolved, world: int) -> None:
             message = f"phase '{p.name}': bn_groups {groups} cannot be shared by {world} ranks"
             hint = f"another --nproc, or --set framework.bn_groups={world}, which is another method"
             problems.append(Problem(message, hint=hint))
+    for name, evaluator in resolved.evaluate.items():
+        if isinstance(evaluator, Classifier) and evaluator.batch_size % world:
+            message = f"evaluation '{name}': batch_size {evaluator.batch_size} does not divide over {world} ranks"
+            problems.append(Problem(message, hint="choose --nproc so that it does"))
     if problems:
         raise CprspecError(problems)

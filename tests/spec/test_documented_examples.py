@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cprspec.spec.registry import builtin_registry
-from cprspec.spec.resolve import resolve
+from cprspec.spec.resolve import resolve, resolve_all
 
 PAGE = Path(__file__).parents[2] / "docs/experiment-language.md"
 
@@ -18,13 +18,13 @@ def _blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def examples() -> tuple[str, str, str]:
-    """The whole experiment, its child, and the card, as documented."""
-    whole, child, card = _blocks("toml")
-    return whole, child, card
+def examples() -> tuple[str, str, str, str]:
+    """The whole experiment, its child, its sweep, and the card, as documented."""
+    whole, child, sweep, card = _blocks("toml")
+    return whole, child, sweep, card
 
 
-def test_experiments(examples: tuple[str, str, str]) -> None:
+def test_experiments(examples: tuple[str, str, str, str]) -> None:
     Path("my-cpr.toml").write_text(examples[0])
     Path("child.toml").write_text(examples[1])
     registry = builtin_registry()
@@ -38,7 +38,17 @@ def test_experiments(examples: tuple[str, str, str]) -> None:
     )
 
 
-def test_the_whole_example_writes_out_the_defaults(examples: tuple[str, str, str]) -> None:
+def test_a_sweep(examples: tuple[str, str, str, str]) -> None:
+    Path("my-cpr.toml").write_text(examples[0])
+    Path("sweep.toml").write_text(examples[2])
+    runs = resolve_all(Path("sweep.toml"), builtin_registry())
+    assert len(runs) == 3 * 3 * 2 * 2
+    assert [(r.name, r.seed) for r in runs if r.name == "my-cpr-stages-1-topk-5-sgd"] == [
+        ("my-cpr-stages-1-topk-5-sgd", seed) for seed in (0, 1, 2)
+    ]
+
+
+def test_the_whole_example_writes_out_the_defaults(examples: tuple[str, str, str, str]) -> None:
     """The scalars shown at the top are the defaults, so that a reader may leave them out."""
     Path("a.toml").write_text(examples[0])
     shorter = re.sub(
@@ -49,9 +59,9 @@ def test_the_whole_example_writes_out_the_defaults(examples: tuple[str, str, str
     assert resolve(Path("a.toml"), registry).phases == resolve(Path("b.toml"), registry).phases
 
 
-def test_card_and_plugin(examples: tuple[str, str, str]) -> None:
+def test_card_and_plugin(examples: tuple[str, str, str, str]) -> None:
     Path("cards/miner").mkdir(parents=True)
-    Path("cards/miner/three.toml").write_text(examples[2])
+    Path("cards/miner/three.toml").write_text(examples[3])
     (plugin,) = _blocks("python")
     Path("nearest.py").write_text(plugin)
     registry = builtin_registry([Path("cards")], [Path("nearest.py")])

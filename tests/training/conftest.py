@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from small_run import SPEC
+from small_run import SPEC, the_run
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +48,11 @@ def cprspec_session(cache):
 def cprspec(cprspec_session, tmp_path):
     """`cprspec_session` in the test's own folder."""
     return functools.partial(cprspec_session, folder=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def reference(cprspec_session, tmp_path_factory):
+    """An uninterrupted run of the small experiment in one process."""
+    folder = tmp_path_factory.mktemp("reference")
+    cprspec_session("run", "small.toml", "--runs", "runs", folder=folder)
+    return the_run(folder / "runs")

@@ -77,6 +77,54 @@ log_every = 1
 device = "cpu"
 """
 
+IIC = """
+format = 1
+name = "small-iic"
+seed = 3
+batch_size = 8
+accumulate = 2
+
+[dataset.motion]
+use = "motion"
+train_sources = 2
+test_sources = 1
+clips = 2
+frames = 12
+size = 32
+
+[view.flow]
+use = "flow"
+bound = 4.0
+
+[clip]
+frames = 8
+size = 32
+short_side = 32
+
+[backbone]
+use = "tiny"
+width = 0.25
+
+[framework]
+use = "iic"
+negatives = 16
+bn_groups = 2
+
+[augment]
+use = "clean"
+flip = 0.0
+
+[phase.iic]
+views = ["rgb", "flow"]
+epochs = 2
+miner = { use = "cpr", stages = 3, topk = 2 }
+
+[launch]
+workers = 0
+threads = 1
+device = "cpu"
+"""
+
 
 def the_run(runs: Path) -> Path:
     """The only run below `runs`."""
