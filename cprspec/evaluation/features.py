@@ -192,10 +192,17 @@ def join_videos(items: list[Item]) -> Item:
 
 
 def _video_features(encoder: SeesClips, clip_WTHWC: Tensor, windows_V: Tensor, device: torch.device) -> Tensor:
-    """Features `[V,F]` of videos whose windows follow each other in `clip_WTHWC`."""
-    chunks = clip_WTHWC.split(WINDOWS_AT_ONCE)
-    feature_WF = torch.cat([encoder.of_clips(chunk.to(device, non_blocking=True)) for chunk in chunks])
-    return torch.stack([each_WF.mean(0) for each_WF in feature_WF.split(windows_V.tolist())]).cpu()
+    """Features `[V,F]` of videos whose windows follow each other in `clip_WTHWC`.
+
+    Each video by itself: the last bits depend on how many clips a network sees at once, and so neither on the videos beside
+    it nor on ranks, parts or who asks.
+    """
+    features = []
+    for video_WTHWC in clip_WTHWC.split(windows_V.tolist()):
+        chunks = video_WTHWC.split(WINDOWS_AT_ONCE)
+        feature_WF = torch.cat([encoder.of_clips(chunk.to(device, non_blocking=True)) for chunk in chunks])
+        features.append(feature_WF.mean(0))
+    return torch.stack(features).cpu()
 
 
 def _joined(rows: Sequence[Tensor], ranks: Ranks) -> Tensor:

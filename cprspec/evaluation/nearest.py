@@ -15,6 +15,7 @@ from attrs import frozen
 from torch import Tensor
 
 from cprspec.components.evaluators import Retrieval
+from cprspec.errors import CprspecError, Place, Problem
 from cprspec.evaluation.encoders import Features, Trained, features_of, parts_of
 from cprspec.evaluation.kept import Kept
 from cprspec.evaluation.retrieval import (
@@ -24,9 +25,37 @@ from cprspec.evaluation.retrieval import (
     recall_at,
     similarity,
 )
+from cprspec.models.encoders import build_encoder
+from cprspec.models.heads import conv5_features
 from cprspec.spec.classes import NOT_SHARED, matched_classes
-from cprspec.spec.encoders import default_encoders
+from cprspec.spec.encoders import default_encoders, phase_and_view
+from cprspec.spec.schema import Resolved
 from cprspec.spec.splits import official_split
+
+
+def check_maps(resolved: Resolved) -> None:
+    """CprspecError where a network's map is too small for IIC's features: said before training, not after it."""
+    problems: list[Problem] = []
+    for name, options in resolved.evaluate.items():
+        if not isinstance(options, Retrieval) or options.protocol != "iic":
+            continue
+        wanted = options.encoders or default_encoders(resolved)
+        looked_at = {
+            phase_and_view(part, resolved)[0].name for encoder in wanted for part in parts_of(encoder, resolved)
+        }
+        for phase in (phase for phase in resolved.phases if phase.name in looked_at):
+            with torch.device("meta"):  # shapes without any data
+                encoder = build_encoder(phase).eval()
+                clip = torch.empty(1, 3, phase.clip.frames, phase.clip.size, phase.clip.size)
+            try:
+                with torch.no_grad():
+                    conv5_features(encoder[0](clip))
+            except CprspecError as error:
+                place = resolved.places.get(("evaluate", name), Place(str(resolved.source)))
+                about = f"evaluation '{name}', phase '{phase.name}'"
+                problems += [Problem(f"{about}: {p.message}", place, p.hint) for p in error.problems]
+    if problems:
+        raise CprspecError(problems)
 
 
 @frozen

@@ -16,6 +16,7 @@ from pathlib import Path
 from cprspec import __version__
 from cprspec.components.evaluators import Classifier
 from cprspec.errors import CprspecError, Problem
+from cprspec.evaluation.nearest import check_maps
 from cprspec.learning.ranks import Ranks, joined_ranks, keep_freed_memory, share_threads, wait_for_all
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json, atomic_write_text
@@ -43,6 +44,7 @@ def work(request: Request) -> Path:
     launch = resolved.launch
     with joined_ranks(launch.device, launch.timeout_s) as ranks:
         check_ranks(resolved, ranks.world)
+        check_maps(resolved)
         indices, store = read_data(resolved), Store()
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
