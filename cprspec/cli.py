@@ -17,6 +17,7 @@ import typer
 from cprspec import __version__
 from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.cli_prepare import prepare_app
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 data_app = typer.Typer(help="Data sets: what they expect, and what of them is there.", no_args_is_help=True)
 app.add_typer(data_app, name="data", rich_help_panel=None)
+data_app.add_typer(prepare_app)
 app.add_typer(weights_app)
 app.add_typer(mine_app)
 

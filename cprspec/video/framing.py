@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from cprspec.video.decode import BadVideo, open_video
+from cprspec.video.decode import quarter_turns
+from cprspec.video.opening import BadVideo, open_video
 from cprspec.video.packets import NONE_SHOWN, FrameIndex, make_decoder, make_packet
 
 
@@ -26,21 +28,26 @@ Places = list[tuple[int, int, bool]]
 
 def index_frames(path: Path) -> FrameIndex:
     """The frame index of a video; without packets where they cannot be read from the file. Raises `BadVideo`."""
-    with open_video(path) as container, path.open("rb", buffering=0) as file:
-        stream = container.streams.video[0]
-        kind = (stream.codec_context.name, stream.codec_context.codec_tag, stream.codec_context.extradata or b"")
+    with open_video(path) as (container, stream), path.open("rb", buffering=0) as file:
+        codec = stream.codec_context
+        kind = (codec.name, codec.codec_tag, codec.extradata or b"")
         places = _places(container, stream, file.fileno())
-        if places:
-            shown, size = _decode_all(file.fileno(), kind, places)
-            if size and len(set(shown)) == len(shown) and NONE_SHOWN not in shown:  # one frame of a packet, no more
-                return _make(kind, size, places, shown)
-    with open_video(path) as container:
-        count, size = 0, None
-        for frame in container.decode(container.streams.video[0]):
-            count, size = count + 1, size or (frame.width, frame.height)
-    if size is None:
+        shown = _decode_all(file.fileno(), kind, places)
+    look, count = _look(path, all_frames=not shown)
+    return _make(kind, look, places if shown else [], shown or list(range(count)))
+
+
+def _look(path: Path, all_frames: bool) -> tuple[tuple[int, int, int], int]:
+    """Width, height and quarter turns of the first frame, which only the container tells; how many frames were decoded."""
+    look, count = None, 0
+    with open_video(path) as (container, stream):
+        for frame in container.decode(stream):
+            look, count = look or (frame.width, frame.height, quarter_turns(frame)), count + 1
+            if not all_frames:
+                break
+    if look is None:
         raise BadVideo(path, "no frame can be decoded")
-    return _make(kind, size, [], list(range(count)))
+    return look, count
 
 
 def _places(container: InputContainer, stream: VideoStream, file: int) -> Places:
@@ -58,28 +65,25 @@ def _places(container: InputContainer, stream: VideoStream, file: int) -> Places
     return places
 
 
-def _decode_all(
-    file: int, kind: tuple[str, str, bytes], places: Places
-) -> tuple[list[int], tuple[int, int] | None]:
-    """The packet of each frame in the order of presentation, and the size of the first frame; None if there is none."""
+def _decode_all(file: int, kind: tuple[str, str, bytes], places: Places) -> list[int]:
+    """The packet of each frame in the order of presentation; empty where a frame does not tell, or two name one packet."""
+    if not places:
+        return []
     decoder = make_decoder(*kind)
     shown: list[int] = []
-    first: tuple[int, int] | None = None
-    for number in range(len(places) + 1):
-        if number < len(places):
-            offset, size, _ = places[number]
-            frames = decoder.decode(make_packet(os.pread(file, size, offset), number))
-        else:
-            frames = decoder.decode(None)
-        for frame in frames:
-            first = first or (frame.width, frame.height)
-            shown.append(NONE_SHOWN if frame.pts is None else frame.pts)
-    return shown, first
+    for number, (offset, size, _) in enumerate(places):
+        shown += _numbers(decoder.decode(make_packet(os.pread(file, size, offset), number)))
+    shown += _numbers(decoder.decode(None))
+    return shown if len(set(shown)) == len(shown) and NONE_SHOWN not in shown else []
 
 
-def _make(kind: tuple[str, str, bytes], size: tuple[int, int], places: Places, shown: list[int]) -> FrameIndex:
+def _numbers(frames: list[av.VideoFrame]) -> list[int]:
+    return [NONE_SHOWN if frame.pts is None else frame.pts for frame in frames]
+
+
+def _make(kind: tuple[str, str, bytes], look: tuple[int, int, int], places: Places, shown: list[int]) -> FrameIndex:
     offset_P, size_P, key_P = np.array(places, np.int64).reshape(-1, 3).T
     shown_P = np.full(len(places), NONE_SHOWN, np.int64)
     if places:
         shown_P[shown] = np.arange(len(shown))
-    return FrameIndex(*kind, *size, len(shown), offset_P, size_P, key_P.astype(np.bool_), shown_P)
+    return FrameIndex(*kind, *look, len(shown), offset_P, size_P, key_P.astype(np.bool_), shown_P)

@@ -25,7 +25,7 @@ from attrs import frozen
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
-from cprspec.video.decode import MAX_PIXELS, BadVideo
+from cprspec.video.opening import MAX_PIXELS, BadVideo
 
 Ints = NDArray[np.int64]
 
@@ -43,8 +43,10 @@ _decoders: OrderedDict[tuple[str, str, bytes], VideoCodecContext] = OrderedDict(
 
 @frozen(eq=False)
 class FrameIndex:
-    """Where the frames of one video are. `codec`, `tag` and `extradata` make its decoder; `width` and `height` are pixels.
+    """Where the frames of one video are. `codec`, `tag` and `extradata` make its decoder.
 
+    `width` and `height` are those of the first frame as it is coded, pixels; `quarters` says how many quarters,
+    counter-clockwise, turn it upright.
     `offset_P`, `size_P` place a packet in the file, in bytes; `key_P` marks key frames; `shown_P` is the position of the
     packet's frame, or NONE_SHOWN. `frames` is N. Without packets, the file can only be decoded from its start.
     """
@@ -54,6 +56,7 @@ class FrameIndex:
     extradata: bytes
     width: int
     height: int
+    quarters: int
     frames: int
     offset_P: Ints
     size_P: Ints
@@ -64,7 +67,7 @@ class FrameIndex:
         """As a table of plain values."""
         return {
             "codec": self.codec, "tag": self.tag, "extradata": self.extradata.hex(),
-            "width": self.width, "height": self.height, "frames": self.frames,
+            "width": self.width, "height": self.height, "quarters": self.quarters, "frames": self.frames,
             "offset": self.offset_P.tolist(), "size": self.size_P.tolist(),
             "key": np.flatnonzero(self.key_P).tolist(), "shown": self.shown_P.tolist(),
         }  # fmt: skip
@@ -85,7 +88,7 @@ class FrameIndex:
         offset, size, shown = (np.array(table[name], np.int64) for name in ("offset", "size", "shown"))
         key = np.zeros(len(offset), np.bool_)
         key[np.array(table["key"], np.int64)] = True
-        numbers = (int(table[name]) for name in ("width", "height", "frames"))
+        numbers = (int(table[name]) for name in ("width", "height", "quarters", "frames"))
         extradata = bytes.fromhex(table["extradata"])
         return cls(str(table["codec"]), str(table["tag"]), extradata, *numbers, offset, size, key, shown)
 

@@ -74,7 +74,8 @@ class Store:
     `max_gib` (default: `store_gib()`) bounds what it keeps on disk, give or take what is written between two looks.
     """
 
-    def __init__(self, folder: Path | None = None, max_gib: float | None = None) -> None:
+    def __init__(self, folder: Path | None = None, max_gib: float | None = None, cache: str = "auto") -> None:
+        self._cache = cache
         self._folder = folder or cache_folder() / "store"
         self._max_bytes = int((store_gib() if max_gib is None else max_gib) * 2**30)
         self._unseen_bytes = 0
