@@ -28,7 +28,8 @@ ALLOWED = {
     "weights": {
         "errors", "spec", "components", "data", "video", "models", "learning", "evaluation", "training", "runs",
     },
-    "cli": {"errors", "cli_mine", "cli_options", "cli_weights"},
+    "cli": {"cli_data", "cli_mine", "cli_options", "cli_weights", "errors"},
+    "cli_data": {"errors", "cli_options"},
     "cli_mine": {"errors", "cli_options"},
     "cli_options": set(),
     "cli_weights": {"errors", "cli_options"},
@@ -44,6 +45,7 @@ TORCH_FREE = {
     "data",
     "runs",
     "cli",
+    "cli_data",
     "cli_mine",
     "cli_options",
     "cli_weights",
