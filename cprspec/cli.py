@@ -16,6 +16,7 @@ import typer
 
 from cprspec import __version__
 from cprspec.cli_compare import compare, compare_app
+from cprspec.cli_data import data_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_weights import weights_app
@@ -33,8 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-data_app = typer.Typer(help="Data sets: what they expect, and what of them is there.", no_args_is_help=True)
-app.add_typer(data_app, name="data", rich_help_panel=None)
+app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
 app.add_typer(compare_app)
@@ -53,13 +53,6 @@ def _complete_component(ctx: typer.Context, incomplete: str) -> list[str]:
 
     names = builtin_registry().names(ctx.params.get("kind") or "")
     return [name for name in names if name.startswith(incomplete)]
-
-
-def _complete_dataset(incomplete: str) -> list[str]:
-    """Shell completion of a card of a data set."""
-    from cprspec.spec.registry import builtin_registry
-
-    return [name for name in builtin_registry().names("dataset") if name.startswith(incomplete)]
 
 
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
@@ -233,35 +226,6 @@ def components(
         return
     cards = [registry.describe(k, n) for k in ([kind] if kind else KIND_NAMES) for n in registry.names(k)]
     print_json(cards) if json else print_cards(cards)
-
-
-@data_app.callback()
-def _data() -> None:
-    """Data sets: what they expect, and what of them is there."""
-
-
-@data_app.command("describe")
-def describe_data(
-    name: Annotated[
-        str, typer.Argument(help="A data set's card.", autocompletion=_complete_dataset, show_default=False)
-    ],
-    root: Annotated[
-        Path | None, typer.Option("--root", metavar="DIR", help="Look what is there.", show_default=False)
-    ] = None,
-    json: Json = False,
-    registries: Registries = None,
-    plugins: Plugins = None,
-) -> None:
-    """Say what a data set expects under its root and where people get it; with --root, what is missing there."""
-    from cprspec.data.describe import describe, lines
-
-    record, problems = describe(_registry(registries, plugins), name, root)
-    if json:
-        print_json(record)
-    else:
-        print("\n".join(lines(record)))
-        print_problems(problems)
-    raise typer.Exit(2 if any(not p.warning for p in problems) else 0)
 
 
 def _registry(registries: list[Path] | None, plugins: list[Path] | None) -> Registry:

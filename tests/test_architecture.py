@@ -28,8 +28,9 @@ ALLOWED = {
     "weights": {
         "errors", "spec", "components", "data", "video", "models", "learning", "evaluation", "training", "runs",
     },
-    "cli": {"errors", "cli_compare", "cli_mine", "cli_options", "cli_weights"},
+    "cli": {"cli_compare", "cli_data", "cli_mine", "cli_options", "cli_weights", "errors"},
     "cli_compare": {"errors", "cli_options"},
+    "cli_data": {"errors", "cli_options"},
     "cli_mine": {"errors", "cli_options"},
     "cli_options": set(),
     "cli_weights": {"errors", "cli_options"},
@@ -46,6 +47,7 @@ TORCH_FREE = {
     "runs",
     "cli",
     "cli_compare",
+    "cli_data",
     "cli_mine",
     "cli_options",
     "cli_weights",
