@@ -98,6 +98,15 @@ class StoreFolder:
         return evolve(index, videos=videos)
 
 
+    def index_of_split(self, split: int) -> Index:
+        """The videos with the official split `split`; a data set without official splits has one. CprspecError without it."""
+        numbers = [variant.get("split", 1) for variant in self.variants]
+        if split not in numbers:
+            message = f"this store has no split {split}, only {', '.join(map(str, numbers))}"
+            raise CprspecError(Problem(message, Place(str(self.root / MANIFEST))))
+        return self.index(numbers.index(split))
+
+
 def is_store(folder: Path) -> bool:
     """Whether a finished store is there."""
     return (folder / MANIFEST).is_file()
@@ -131,6 +140,9 @@ def read_store(root: Path, dataset: Dataset) -> Index:
     store = open_store(root)
     data = store.manifest["data"]
     wanted = dataset_facts(dataset)
+    if dataset.name == "store":
+        index: Index = dataset.build(root)
+        return index
     if dataset.name == data["component"]:
         for number, variant in enumerate(store.variants):
             if variant == wanted:

@@ -42,7 +42,7 @@ def read_indices(
             problems.append(Problem(f"the root of data set '{name}' is not a folder: {root}", place))
             continue
         try:
-            index = indices[name] = known.get((dataset, root)) or dataset.build(root)
+            index = indices[name] = known.get((dataset, root)) or _build(dataset, root)
             known[dataset, root] = index
         except CprspecError as error:
             problems += error.problems
@@ -50,6 +50,13 @@ def read_indices(
         problems += _training_problems(resolved, index) if name == resolved.train_on else []
         problems += _evaluation_problems(resolved, name, index)
     return indices, problems + _gallery_problems(resolved, indices)
+
+
+def _build(dataset: Dataset, root: Path) -> Index:
+    """The index of a data set, from a store if its root is one."""
+    from cprspec.data.stores import is_store, read_store
+
+    return read_store(root, dataset) if is_store(root) else dataset.build(root)
 
 
 def read_facts(runs: Sequence[Resolved], cache: Path) -> tuple[list[dict[str, Any]], list[Problem]]:

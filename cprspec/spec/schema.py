@@ -100,10 +100,18 @@ class Launch:
     device: str = option("auto", help="where to train", choices=("auto", "cpu", "cuda"))
     workers: int = option(1, help="data workers of each rank; 0 decodes in the training process", ge=0)
     threads: int = option(0, help="CPU threads of each rank; 0 shares the cores between ranks and workers", ge=0)
+    cache: str = option(
+        "auto",
+        help="what is kept decoded on disk: auto (source files, and not what a store has), decoded (all), none",
+        choices=("auto", "decoded", "none"),
+    )
     timeout_s: float = option(120.0, help="seconds without a peer's answer after which a rank gives up", gt=0)
     checkpoint_minutes: float = option(10.0, help="longest time between two checkpoints, minutes", gt=0)
     log_every: int = option(10, help="steps from one step event to the next", ge=1)
     replay: bool = option(True, help="record the last mined epoch of each phase, for `cprspec mine`")
+    strips: int = option(
+        2, help="mined examples of each class that small pictures are kept of, at most 4; 0 keeps none", ge=0, le=4
+    )
 
 
 @frozen(kw_only=True)

@@ -16,6 +16,7 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 from cprspec.data.stores import FLOW, RGB, StoreFolder
+from cprspec.errors import CprspecError, Place, Problem
 from cprspec.video.decode import Resize, read_clip, target_size
 from cprspec.video.flow import FlowMethod, quantise, requantised, unstack
 from cprspec.video.opening import BadVideo
@@ -23,6 +24,9 @@ from cprspec.video.packets import FrameIndex, read_packets
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
+
+
+NO_FLOW = "a single frame, which has no flow"
 
 
 class Frames(Protocol):
@@ -133,6 +137,33 @@ class StoredFlow:
         flow = np.stack([unstack(frame) for frame in planes])
         own = self.store.options.bound
         return flow if own is None or own == self.bound else requantised(own, self.bound)[flow]
+
+
+def stored_pictures(store: StoreFolder, name: str, short_side: int) -> StoredPictures:
+    """A video's pictures in a store. CprspecError if they have another size than the experiment's."""
+    _check_side(store, short_side)
+    return StoredPictures(store, name)
+
+
+def stored_flow(store: StoreFolder, name: str, short_side: int, method: str, bound: float) -> StoredFlow:
+    """A video's flow in a store. CprspecError if it has none of this size and method; `BadVideo` for a single frame."""
+    _check_side(store, short_side)
+    own = store.options.flow
+    if own != method:
+        message = f"this store has {f'flow by {own}' if own else 'no flow'}, and the experiment reads flow by {method}"
+        hint = f"prepare it with --flow {method}" + (f', or set method = "{own}" in the view\'s table' if own else "")
+        raise CprspecError(Problem(message, Place(str(store.root)), hint))
+    if store.videos[name][FLOW] is None:
+        raise BadVideo(store.file(name, RGB), NO_FLOW)
+    return StoredFlow(store, name, bound)
+
+
+def _check_side(store: StoreFolder, short_side: int) -> None:
+    own = store.options.short_side
+    if own != short_side:
+        message = f"this store has pictures with a short side of {own} pixels, and the experiment reads {short_side}"
+        hint = f"--set clip.short_side={own}, or prepare it with --short-side {short_side}"
+        raise CprspecError(Problem(message, Place(str(store.root)), hint))
 
 
 def stored_index(store: StoreFolder, name: str, kind: str) -> FrameIndex:
