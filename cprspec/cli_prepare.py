@@ -37,7 +37,9 @@ def prepare(
     ] = None,
     short_side: Annotated[
         int | None,
-        typer.Option(min=8, help="Short side of pictures, pixels (default: the experiment's, or 144).", show_default=False),
+        typer.Option(
+            min=8, help="Short side of pictures, pixels (default: the experiment's, or 144).", show_default=False
+        ),
     ] = None,
     flow: Annotated[
         str | None,

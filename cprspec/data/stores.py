@@ -92,11 +92,13 @@ class StoreFolder:
             for name, facts in self.videos.items()
             if facts["splits"][variant] is not None
         ]
-        sizes = {name: sum(facts[kind]["bytes"] for kind in (RGB, FLOW) if facts[kind]) for name, facts in self.videos.items()}
+        sizes = {
+            name: sum(facts[kind]["bytes"] for kind in (RGB, FLOW) if facts[kind])
+            for name, facts in self.videos.items()
+        }
         index = make_index(self.root / RGB, entries, sizes)
         videos = tuple(evolve(v, path=self.file(v.name, RGB)) for v in index.videos)
         return evolve(index, videos=videos)
-
 
     def index_of_split(self, split: int) -> Index:
         """The videos with the official split `split`; a data set without official splits has one. CprspecError without it."""
@@ -148,16 +150,20 @@ def read_store(root: Path, dataset: Dataset) -> Index:
             if variant == wanted:
                 return store.index(number)
         differing = sorted(name for name in wanted if all(v.get(name) != wanted[name] for v in store.variants))
-        what = f"with other options ({', '.join(differing) or 'together'}): {clean(json.dumps(store.variants), MAX_ECHO)}"
+        what = (
+            f"with other options ({', '.join(differing) or 'together'}): {clean(json.dumps(store.variants), MAX_ECHO)}"
+        )
     else:
         what = f"from a data set of the kind '{clean(str(data['component']), MAX_ECHO)}', not '{dataset.name}'"
-    hint = "use = \"store\" in the data set's table takes it as it is"
+    hint = 'use = "store" in the data set\'s table takes it as it is'
     raise CprspecError(Problem(f"this store was prepared {what}", Place(str(root / MANIFEST)), hint))
 
 
 def dataset_facts(dataset: Dataset) -> Facts:
     """The options of a data set that say what it holds."""
-    facts = {a.name: getattr(dataset, a.name) for a in fields_of(type(dataset)) if a.metadata.get("in_fingerprint", True)}
+    facts = {
+        a.name: getattr(dataset, a.name) for a in fields_of(type(dataset)) if a.metadata.get("in_fingerprint", True)
+    }
     return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
 

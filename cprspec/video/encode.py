@@ -33,7 +33,7 @@ class Encoder:
         self._container = av.open(str(file), "w", format="mp4", options={"fflags": "+bitexact"})
         self._options = {
             "crf": str(crf), "preset": "faster", "tune": "fastdecode", "threads": "1",
-            "x264-params": f"keyint={group}:min-keyint={group}:scenecut=0:bframes=0",
+            "x264-params": f"keyint={group}:min-keyint={group}:scenecut=0:bframes=0:cpu-independent=1",
         }  # fmt: skip
         self._stream: VideoStream | None = None
         self.frames = 0
@@ -66,7 +66,9 @@ class Encoder:
 @contextmanager
 def encoded(file: Path, crf: int, group: int) -> Iterator[Encoder]:
     """An encoder into `file`, which appears whole when the context ends without an error, and else not at all."""
-    working = file.with_name(f".{hashlib.sha256(file.name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.{os.getpid()}.tmp")
+    working = file.with_name(
+        f".{hashlib.sha256(file.name.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.{os.getpid()}.tmp"
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(working, crf, group)
     try:

@@ -168,9 +168,7 @@ def _decode(
         decoder.flush_buffers()  # also after an error, or when nobody asks for the rest
 
 
-def _wanted(
-    frames: list[av.VideoFrame], index: FrameIndex, wanted: set[int]
-) -> Iterator[tuple[int, av.VideoFrame]]:
+def _wanted(frames: list[av.VideoFrame], index: FrameIndex, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     for frame in frames:
         position = int(index.shown_P[frame.pts]) if frame.pts is not None else NONE_SHOWN
         if position in wanted:

@@ -49,7 +49,10 @@ def prepare_video(job: Job) -> Record:
     except BadVideo as error:
         return record | {"bad": error.reason, "defect": str(error.defect)}
     except (OSError, cv2.error) as error:
-        return record | {"bad": f"{getattr(error, 'strerror', None) or 'no flow of its pictures'}", "defect": "unreadable"}
+        return record | {
+            "bad": f"{getattr(error, 'strerror', None) or 'no flow of its pictures'}",
+            "defect": "unreadable",
+        }
     record |= {"frames": frames, RGB: _facts(job, RGB, frames), FLOW: None}
     record["width"], record["height"] = record[RGB].pop("size")
     if job.options.flow and frames > 1:

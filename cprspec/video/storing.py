@@ -79,7 +79,9 @@ def make_store(
         made = _make(collection, out, options, list(entries), shard, processes, progress)
         return _finish(collection, out, options, entries, data, made, max_bad)
     except OSError as error:
-        problem = Problem(f"cannot write the store ({error.strerror})", Place(str(out)), "make room, or choose another --out")
+        problem = Problem(
+            f"cannot write the store ({error.strerror})", Place(str(out)), "make room, or choose another --out"
+        )
         raise CprspecError(problem, exit_code=1) from error
 
 
@@ -102,7 +104,9 @@ def _data_facts(collection: Collection) -> Facts:
             labels = index.classes
             splits.append(
                 {
-                    v.name: Entry(v.name, None if v.label is None else labels[v.label], index.sources[v.source], v.split)
+                    v.name: Entry(
+                        v.name, None if v.label is None else labels[v.label], index.sources[v.source], v.split
+                    )
                     for v in index.videos
                 }
             )
@@ -197,10 +201,13 @@ def _finish(
         return Prepared(made, tuple(bad), waiting, finished=False)
     if len(bad) > max_bad * len(entries):
         told = [
-            Problem(f"{clean(r['defect'])}: {clean(r['bad'])}", Place(str(collection.root / r["name"]))) for r in bad[:20]
+            Problem(f"{clean(r['defect'])}: {clean(r['bad'])}", Place(str(collection.root / r["name"])))
+            for r in bad[:20]
         ]
         message = f"{len(bad)} of {len(entries)} videos are bad; at most {max_bad:.1%} may be left out"
-        raise CprspecError([*told, Problem(message, Place(str(out)), "mend or remove them, or allow more with --max-bad")], 1)
+        raise CprspecError(
+            [*told, Problem(message, Place(str(out)), "mend or remove them, or allow more with --max-bad")], 1
+        )
     _write_index(out, options, entries, data, records)
     return Prepared(made, tuple(bad), 0, finished=True)
 
@@ -237,7 +244,10 @@ def _write_index(
 
 
 def _line(record: Record, entry: Entry, splits: list[str | None], packets: int) -> Facts:
-    about = {kind: {k: v for k, v in record[kind].items() if k != "packets"} if record[kind] else None for kind in (RGB, FLOW)}
+    about = {
+        kind: {k: v for k, v in record[kind].items() if k != "packets"} if record[kind] else None
+        for kind in (RGB, FLOW)
+    }
     return {
         "name": entry.name, "label": entry.label, "source": entry.source, "splits": splits,
         "frames": record["frames"], "width": record["width"], "height": record["height"], "packets": packets,
