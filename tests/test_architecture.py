@@ -93,6 +93,20 @@ def test_torch_free_packages_do_not_import_torch(path):
         assert not heavy
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_figures_import_matplotlib(path):
+    """Not even inside a function: it costs 0.7 s, and it is an extra."""
+    figures = ROOT / "runs/figures"
+    if path.parent != figures or path.name == "__init__.py":
+        found = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        names = {alias.name for node in found for alias in node.names} | {
+            getattr(node, "module", None) for node in found
+        }
+        assert not {name for name in names if name and name.split(".")[0] in {"matplotlib", "PIL"}}
+
+
 def test_the_test_sees_an_arrow(tmp_path):
     wrong = tmp_path / "wrong.py"
     wrong.write_text("from cprspec.training.loop import train_phase\nif True:\n    import torch\n")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.patches import Patch
 
 from cprspec.runs.class_rows import CMR, Of, class_means, random_means
 from cprspec.runs.figures.phases import mined_phase
@@ -91,16 +94,14 @@ def _figure(
     grid = GridSpec(len(heights), max(1, len(shown)), figure=figure, height_ratios=heights)
     for place, strip in enumerate(shown):
         _strip(figure.add_subplot(grid[0, place]), *strip)
-    first: Axes | None = None
+    bars: list[Artist] = []
     for row in range(rows):
         axes = figure.add_subplot(grid[row + bool(shown), :])
         part = classes[row * per_row : (row + 1) * per_row]
-        _bars(axes, part, values, random, names, size)
+        bars = _bars(axes, part, values, random, names, size)
         axes.set_xlim(-0.6, per_row - 0.4)
-        first = first or axes
-    assert first is not None
     figure.supylabel(f"CMR over {UNITS[unit]} (%)", fontsize=7)
-    legend_above(figure, first, columns, last=[RANDOM])
+    legend_above(figure, bars, columns)
     return figure
 
 
@@ -111,20 +112,19 @@ def _bars(
     random: Sequence[Values],
     names: Sequence[str],
     size: float,
-) -> None:
-    """One row: a group of bars for each class."""
+) -> list[Artist]:
+    """One row: a bar of every group for each class; what a legend shows of it."""
     width = 0.84 / len(values)
-    for g, (own, chance, name) in enumerate(zip(values, random, names, strict=True)):
+    shown: list[Artist] = []
+    chance: Artist | None = None
+    for g, (own, at_random, name) in enumerate(zip(values, random, names, strict=True)):
         x = np.arange(len(classes)) - 0.42 + width * (g + 0.5)
         heights = [100 * own.get(c, math.nan) for c in classes]
-        axes.bar(
-            x, heights, width, label=name, color=COLOURS[g], hatch=HATCHES[g], edgecolor="black", linewidth=0.3
-        )  # fmt: skip
-        at = [100 * chance.get(c, math.nan) for c in classes]
-        axes.hlines(
-            at, x - width / 2, x + width / 2, colors="black", linewidth=1.2, linestyles="solid",
-            label=RANDOM if g == len(values) - 1 else "",
-        )  # fmt: skip
+        look: dict[str, Any] = {"facecolor": COLOURS[g], "hatch": HATCHES[g], "edgecolor": "black", "linewidth": 0.3}
+        axes.bar(x, heights, width, label=name, **look)
+        shown.append(Patch(label=name, **look))
+        at = [100 * at_random.get(c, math.nan) for c in classes]
+        chance = axes.hlines(at, x - width / 2, x + width / 2, colors="black", linewidth=1.2, label=RANDOM)
     axes.set_ylim(0, 105)
     axes.set_yticks([0, 50, 100])
     axes.set_xticks(range(len(classes)), [label(name) for name in classes], rotation=90, fontsize=size)
@@ -132,6 +132,7 @@ def _bars(
     for text, name in zip(axes.get_xticklabels(), classes, strict=True):
         if any(own.get(name) == 1 for own in values):
             text.set_fontweight("bold")
+    return [*shown, chance] if chance else shown
 
 
 def _extremes(values: Values, strips: Mapping[str, Image], count: int) -> list[tuple[str, Image]]:

@@ -12,6 +12,7 @@ from statistics import fmean
 from attrs import frozen
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from cprspec.errors import CprspecError
 from cprspec.runs.events import Epoch, Step
@@ -70,7 +71,7 @@ def draw(
     for name in wanted:
         if not any(_lines(h, name, lengths) for h in histories):
             raise nothing(
-                f"none of the runs has {METRICS[name]} by epoch", "mining figures need a phase that mines, and labels"
+                f"none of the runs has '{name}' of an epoch", "mining figures need a phase that mines, and labels"
             )
     with styled():
         return _figure(groups, histories, wanted, lengths, columns)
@@ -89,8 +90,9 @@ def _figure(
     for phase, length in lengths.items():
         starts[phase], at = at, at + length
     for axes, metric in zip(panels, wanted, strict=True):
+        shown = []
         for g, (name, history) in enumerate(zip(group_labels(groups), histories, strict=True)):
-            _plot(axes, _lines(history, metric, lengths), starts, g, name, 1.0 if metric == "loss" else 100.0)
+            shown += _plot(axes, _lines(history, metric, lengths), starts, g, name, 1.0 if metric == "loss" else 100.0)
         axes.set_ylabel(METRICS[metric])
         if metric != "loss":
             axes.set_ylim(bottom=0)
@@ -99,27 +101,28 @@ def _figure(
             axes.axvline(starts[phase] + 0.5, color="#808080", linewidth=0.5)
     _name_phases(panels[0], starts, lengths, columns)
     panels[-1].set_xlabel("epoch, phase after phase")
-    legend_above(figure, panels[0], columns)
+    legend_above(figure, shown, columns)
     return figure
 
 
-def _plot(axes: Axes, lines: Sequence[_Line], starts: Mapping[str, int], g: int, name: str, scale: float) -> None:
-    """The lines of one group, phase by phase, epochs counted over the whole run from 1."""
+def _plot(
+    axes: Axes, lines: Sequence[_Line], starts: Mapping[str, int], g: int, name: str, scale: float
+) -> list[Line2D]:
+    """The lines of one group, phase by phase, epochs counted over the whole run from 1; what a legend shows of them."""
     colour, style = COLOURS[g % len(COLOURS)], DASHES[g % len(DASHES)]
-    if not lines:  # the legend names every group all the same
-        axes.plot([], [], style, color=colour, marker=MARKERS[g % len(MARKERS)], label=name)
-    for number, line in enumerate(lines):
+    shown = axes.plot([], [], style, color=colour, marker=MARKERS[g % len(MARKERS)], label=name)
+    for line in lines:
         x = [starts[line.phase] + epoch + 1 for epoch in sorted(line.values)]
         values = [[scale * v for v in line.values[epoch]] for epoch in sorted(line.values)]
         every = max(1, len(x) // _MARKERS_ON_A_LINE)
         axes.plot(
-            x, [fmean(v) for v in values], style, color=colour, marker=MARKERS[g % len(MARKERS)], markevery=every,
-            label="" if number else name,
+            x, [fmean(v) for v in values], style, color=colour, marker=MARKERS[g % len(MARKERS)], markevery=every
         )  # fmt: skip
         if any(len(v) > 1 for v in values):
             axes.fill_between(
                 x, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.2, linewidth=0
             )
+    return shown
 
 
 def _name_phases(axes: Axes, starts: Mapping[str, int], lengths: Mapping[str, int], columns: int) -> None:

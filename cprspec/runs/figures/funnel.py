@@ -13,6 +13,7 @@ from typing import Any
 from attrs import frozen
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from cprspec.runs.figures.phases import mined_phase, tables
@@ -51,17 +52,18 @@ def draw(runs: Sequence[RunSummary], *, columns: int = 2, phase: str | None = No
         else:
             figure = new_figure(1, 4.2)
             panels = figure.subplots(3, 1, sharex=True)
+        shown = []
         for g, (name, funnel) in enumerate(zip(group_labels(groups), funnels, strict=True)):
             line = {
                 "color": COLOURS[g % len(COLOURS)], "linestyle": DASHES[g % len(DASHES)],
                 "marker": MARKERS[g % len(MARKERS)], "label": name,
             }  # fmt: skip
-            _line(panels[0], funnel, [_percent(s.precision) for s in funnel], line)
+            shown += _line(panels[0], funnel, [_percent(s.precision) for s in funnel], line)
             _line(panels[1], funnel, [_percent(s.recall) for s in funnel], line)
             _line(panels[2], funnel, [s.survivors for s in funnel], line)
         last = max(stage.stage for funnel in funnels for stage in funnel)
         _axes(panels, last, columns)
-        legend_above(figure, panels[0], columns)
+        legend_above(figure, shown, columns)
     return figure
 
 
@@ -95,8 +97,8 @@ def _mean(same: Sequence[Stage]) -> Stage:
     )
 
 
-def _line(axes: Axes, funnel: Sequence[Stage], values: Sequence[float], line: Mapping[str, Any]) -> None:
-    axes.plot([stage.stage for stage in funnel], values, **line)
+def _line(axes: Axes, funnel: Sequence[Stage], values: Sequence[float], line: Mapping[str, Any]) -> list[Line2D]:
+    return axes.plot([stage.stage for stage in funnel], values, **line)
 
 
 def _percent(share: float | None) -> float:

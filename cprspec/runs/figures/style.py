@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import style
-from matplotlib.axes import Axes
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
@@ -28,7 +28,7 @@ WIDTHS = {1: 3.3, 2: 6.9}
 """Inches that one and both columns of a paper are wide."""
 
 FORMATS = ("pdf", "svg", "png")
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#000000", "#56B4E9", "#D55E00", "#CC79A7", "#F0E442")
 HATCHES = ("", "/////", ".....", "xxxxx")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
@@ -125,17 +125,12 @@ def group_labels(groups: Sequence[Members]) -> list[str]:
     return labels
 
 
-def legend_above(figure: Figure, axes: Axes, columns: int, last: Sequence[str] = ()) -> None:
-    """One legend over the whole figure, of what `axes` shows, in as many columns as its names leave room for."""
-    handles, names = axes.get_legend_handles_labels()
-    if not handles:
-        return
-    order = sorted(range(len(names)), key=lambda i: names[i] in last)
-    handles, names = [handles[i] for i in order], [names[i] for i in order]
+def legend_above(figure: Figure, shown: Sequence[Artist], columns: int) -> None:
+    """One legend over the whole figure of what is `shown`, in as many columns as its names leave room for."""
+    names = [str(artist.get_label()) for artist in shown]
     longest = max(len(name) for name in names) * 0.062 + 0.45  # inches: 7 pt letters, and the sign before them
-    figure.legend(
-        handles, names, loc="outside upper center", ncols=max(1, min(len(names), int(WIDTHS[columns] / longest)))
-    )
+    room = max(1, min(len(names), int(WIDTHS[columns] / longest)))
+    figure.legend(shown, names, loc="outside upper center", ncols=room)
 
 
 def nothing(what: str, hint: str | None = None) -> CprspecError:
