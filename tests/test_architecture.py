@@ -31,7 +31,7 @@ ALLOWED = {
     "cli": {"cli_compare", "cli_data", "cli_figure", "cli_mine", "cli_options", "cli_weights", "errors"},
     "cli_compare": {"errors", "cli_options"},
     "cli_data": {"errors", "cli_options"},
-    "cli_figure": {"errors", "cli_options"},
+    "cli_figure": {"errors", "cli_options", "runs"},
     "cli_mine": {"errors", "cli_options"},
     "cli_options": set(),
     "cli_weights": {"errors", "cli_options"},
