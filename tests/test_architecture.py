@@ -28,7 +28,8 @@ ALLOWED = {
     "weights": {
         "errors", "spec", "components", "data", "video", "models", "learning", "evaluation", "training", "runs",
     },
-    "cli": {"cli_data", "cli_mine", "cli_options", "cli_weights", "errors"},
+    "cli": {"cli_compare", "cli_data", "cli_mine", "cli_options", "cli_weights", "errors"},
+    "cli_compare": {"errors", "cli_options"},
     "cli_data": {"errors", "cli_options"},
     "cli_mine": {"errors", "cli_options"},
     "cli_options": set(),
@@ -45,6 +46,7 @@ TORCH_FREE = {
     "data",
     "runs",
     "cli",
+    "cli_compare",
     "cli_data",
     "cli_mine",
     "cli_options",
