@@ -248,8 +248,9 @@ def _resolve(
 def _read_data(runs: Sequence[Resolved]) -> tuple[list[dict[str, Any]], list[Problem]]:
     from cprspec.spec.presence import read_facts
     from cprspec.video.store import cache_folder
+    from cprspec.video.usable import usable_videos
 
-    return read_facts(runs, cache_folder())
+    return read_facts(runs, cache_folder(), usable_videos)
 
 
 def _only_a_parent(spec: Path, specs: list[Path]) -> bool:
