@@ -17,6 +17,7 @@ import typer
 from cprspec import __version__
 from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
+from cprspec.cli_figure import figure_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_report import report_app
@@ -42,6 +43,7 @@ app.add_typer(mine_app)
 app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
+app.add_typer(figure_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:
@@ -250,8 +252,9 @@ def _resolve(
 def _read_data(runs: Sequence[Resolved]) -> tuple[list[dict[str, Any]], list[Problem]]:
     from cprspec.spec.presence import read_facts
     from cprspec.video.store import cache_folder
+    from cprspec.video.usable import usable_videos
 
-    return read_facts(runs, cache_folder())
+    return read_facts(runs, cache_folder(), usable_videos)
 
 
 def _only_a_parent(spec: Path, specs: list[Path]) -> bool:
