@@ -8,7 +8,6 @@ from attrs import frozen
 
 from cprspec.spec.kinds import View, option
 
-
 METHODS = ("dis", "tvl1", "tvl1-light")
 """Flow methods: OpenCV's DIS at its medium preset, its Dual TV-L1 as it comes, and a lighter one (video/flow.py)."""
 

@@ -59,7 +59,7 @@ class Reader:
         path = self.index.videos[video].path
         return {name: self.store.read(path, view, self.short_side) for name, view in self.views.items()}
 
-    def cut(self, stored: Frames, picks: Sequence[Ints]) -> list[Bytes]:
+    def cut(self, stored: Frames, picks: Sequence[Ints] | Ints) -> list[Bytes]:
         """The frames of each clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other.
 
         What is not in memory is decoded once for all clips.

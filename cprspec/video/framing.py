@@ -18,7 +18,6 @@ from cprspec.video.decode import quarter_turns
 from cprspec.video.opening import BadVideo, open_video
 from cprspec.video.packets import NONE_SHOWN, FrameIndex, make_decoder, make_packet
 
-
 BLOCK_HEAD = 32
 """Bytes that a container may put between where it says that a packet lies and the packet."""
 

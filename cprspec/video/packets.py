@@ -17,12 +17,13 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 from attrs import frozen
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from cprspec.video.opening import MAX_PIXELS, BadVideo
@@ -88,9 +89,9 @@ class FrameIndex:
         offset, size, shown = (np.array(table[name], np.int64) for name in ("offset", "size", "shown"))
         key = np.zeros(len(offset), np.bool_)
         key[np.array(table["key"], np.int64)] = True
-        numbers = (int(table[name]) for name in ("width", "height", "quarters", "frames"))
-        extradata = bytes.fromhex(table["extradata"])
-        return cls(str(table["codec"]), str(table["tag"]), extradata, *numbers, offset, size, key, shown)
+        width, height, quarters, frames = (int(table[name]) for name in ("width", "height", "quarters", "frames"))
+        kind = (str(table["codec"]), str(table["tag"]), bytes.fromhex(table["extradata"]))
+        return cls(*kind, width, height, quarters, frames, offset, size, key, shown)
 
 
 @frozen
@@ -156,7 +157,7 @@ def _decode(
     decoder = _decoder(index)
     start = int(index.offset_P[stretch.first : stretch.last + 1].min())
     end = int((index.offset_P + index.size_P)[stretch.first : stretch.last + 1].max())
-    content = memoryview(os.pread(file, end - start, start))
+    content = os.pread(file, end - start, start)
     try:
         for number in range(stretch.first, stretch.last + 1):
             shown = int(index.shown_P[number])
@@ -175,9 +176,9 @@ def _wanted(frames: list[av.VideoFrame], index: FrameIndex, wanted: set[int]) ->
             yield position, frame
 
 
-def make_packet(content: memoryview | bytes, number: int) -> av.Packet:
+def make_packet(content: bytes, number: int) -> av.Packet[VideoStream]:
     """A packet with its number in place of its times, so that the frame that comes out of it tells where it belongs."""
-    packet = av.Packet(len(content))
+    packet = cast("av.Packet[VideoStream]", av.Packet(len(content)))
     packet.update(content)
     packet.pts = packet.dts = number
     return packet

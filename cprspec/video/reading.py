@@ -205,5 +205,5 @@ def _collect(path: Path, index: FrameIndex, positions: Ints, convert: Callable[[
 def _grey(frame: av.VideoFrame) -> Bytes:
     """The luminance as it was encoded, without a change of range."""
     plane = frame.planes[0]
-    rows: Bytes = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+    rows: Bytes = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
     return rows[:, : frame.width]

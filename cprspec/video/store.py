@@ -1,8 +1,9 @@
 """Where clips are read from: a store that was prepared, a source file, or the cache of decoded frames and flow.
 
-The cache holds whole videos, computed once, as memory-mapped bytes in the user's cache folder. A file is known by its content, so moving or copying a collection costs a hash and no decoding. What was used least recently
-goes when the cache is full; on Linux a reader keeps what it has mapped. Writers make a file under another name and rename
-it, so several processes may fill one cache. Everything here can be deleted at any time.
+The cache holds whole videos, computed once, as memory-mapped bytes in the user's cache folder. A file is known by its content,
+so moving or copying a collection costs a hash and no decoding. What was used least recently goes when the cache is full; on
+Linux a reader keeps what it has mapped. Writers make a file under another name and rename it, so several processes may fill
+one cache. Everything in it can be deleted at any time.
 """
 
 from __future__ import annotations

@@ -23,12 +23,23 @@ from cprspec import __version__
 from cprspec.data.collections import Collection
 from cprspec.data.index import Entry
 from cprspec.data.stores import (
-    FLOW, MANIFEST, PACKETS, RGB, SCHEMA, VIDEOS, Facts, StoreOptions, dataset_facts, is_store, open_store,
+    FLOW,
+    MANIFEST,
+    PACKETS,
+    RGB,
+    SCHEMA,
+    VIDEOS,
+    Facts,
+    StoreOptions,
+    dataset_facts,
+    is_store,
+    open_store,
 )  # fmt: skip
 from cprspec.errors import CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import Dataset
 from cprspec.video.bounds import choose_bound
 from cprspec.video.journal import WORK, agree_on, append, check_same, from_text, is_done, read_records, records_of
+from cprspec.video.limits import flaw_of_death
 from cprspec.video.preparing import Job, Record, prepare_video
 from cprspec.video.spread import Died, spread
 
@@ -167,16 +178,18 @@ def _make(
         if not is_done(records.get(name), out, collection.root / name)
     ]
     workers = min(processes or os.cpu_count() or 1, len(jobs))
-    for done, (job, record) in enumerate(spread(prepare_video, jobs, workers, begin=_one_thread) if jobs else (), 1):
-        if isinstance(record, Died):
-            source = (collection.root / job.name).stat()
-            facts = {"bytes": source.st_size, "mtime_ns": source.st_mtime_ns}
-            why = f"the process that decoded it died ({record.exitcode})"
-            record = {"name": job.name, "source": facts, "bad": why, "defect": "crash"}
-        append(out, str(shard), record)
+    results = spread(prepare_video, jobs, workers, begin=_one_thread) if jobs else ()
+    for done, (job, result) in enumerate(results, start=1):
+        append(out, str(shard), _crashed(job, result) if isinstance(result, Died) else result)
         if progress:
             progress(done, len(jobs))
     return len(jobs)
+
+
+def _crashed(job: Job, death: Died) -> Record:
+    facts = (job.root / job.name).stat()
+    source = {"bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+    return {"name": job.name, "source": source, "bad": flaw_of_death(death.exitcode).reason, "defect": "crash"}
 
 
 def _one_thread() -> None:
