@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cprspec.components.views import Flow
 from cprspec.spec.kinds import View
 from cprspec.spec.schema import Clip
-from cprspec.video.reading import Frames
 from cprspec.video.flow import dequantise
+from cprspec.video.reading import Frames
 
 Bytes = NDArray[np.uint8]
 
