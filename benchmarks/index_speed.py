@@ -28,7 +28,7 @@ from cprspec.data.index_file import IndexFile
 from cprspec.data.records import Record
 from cprspec.video import indexing
 from cprspec.video.checking import check_collection
-from cprspec.video.inspect import Job, look_within_limits
+from cprspec.video.inspect import Job, look_at
 
 FRAMES, COPIES = 175, 20
 USED = "CPRSPEC_BENCHMARK_USED"
@@ -49,7 +49,7 @@ def make_video(path: Path, codec: str, width: int, height: int, frames: int) -> 
 
 def measured(job: Job) -> Record:
     """The work of a worker; what it has used so far goes to a file of its own."""
-    record = look_within_limits(job)
+    record = look_at(job)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     Path(os.environ[USED], str(os.getpid())).write_text(f"{time.process_time()} {peak}")
     return record
@@ -57,7 +57,7 @@ def measured(job: Job) -> Record:
 
 def one(kind: str, root: Path, index: Path) -> None:
     """Do `kind` of work and print processor seconds of all processes, peak KiB of the parent and of a worker."""
-    indexing.look_within_limits = measured
+    indexing.look_at = measured
     entries = Collection("clips", (Folder(),), root).listed()
     if kind.startswith("index"):
         index.unlink(missing_ok=True)

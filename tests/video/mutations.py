@@ -92,8 +92,7 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 def look(job: Job) -> Looked:
     """Look at the file as indexing does, and once more at every picture."""
     began = time.monotonic()
-    limits.progressing()
-    record = look_at(job, limits.progressing)
+    record = look_at(job)
     seconds = time.monotonic() - began
     hasher = hashlib.sha256()
     try:
@@ -106,7 +105,6 @@ def look(job: Job) -> Looked:
         output = hasher.hexdigest()
     except BadVideo:
         output = None
-    limits.done()
     return Looked(record, output, seconds)
 
 
@@ -128,7 +126,7 @@ def survey(folder: Path, mutations: int, seed: int, processes: int = 1) -> Count
             path.write_bytes(changed)
             yield Job(path, f"{i:05d}-{name}")
 
-    for job, found in spread(look, jobs(), processes, begin=limits.bound_memory):
+    for job, found in spread(look, jobs(), processes, begin=limits.limit_time_and_memory):
         then = whole[job.name.partition("-")[2]]
         job.path.unlink()
         if isinstance(found, Died):

@@ -11,7 +11,7 @@ from hostile_videos import KINDS, pictures, write_video
 from small_videos import make_video
 
 from cprspec.data.defects import Defect
-from cprspec.video import inspect
+from cprspec.video import inspect, limits
 from cprspec.video.decode import read_frames
 from cprspec.video.inspect import Job, look_at
 from cprspec.video.opening import BadVideo
@@ -128,12 +128,16 @@ def test_a_file_that_changes_while_it_is_read_is_bad(tmp_path, monkeypatch):
     path = make_video(tmp_path / "x.mp4", 5)
     flaws = []
     for change in (lambda: os.utime(path, (1, 1)), path.unlink):
-        monkeypatch.setattr(inspect, "_digest", lambda _path, _progressing, change=change: change() or "0" * 64)
+        monkeypatch.setattr(inspect, "_digest", lambda _path, change=change: change() or "0" * 64)
         flaws.append(look(path).flaw.defect)
     assert flaws == [Defect.CHANGED, Defect.MISSING]
 
 
-def test_progress_is_told_at_least_once_a_frame(tmp_path):
+def test_progress_is_told_at_least_once_a_frame(tmp_path, monkeypatch):
     path, calls = make_video(tmp_path / "x.mp4", 12), []
-    look_at(Job(path, "x"), lambda: calls.append(1))
+    monkeypatch.setattr(limits, "progressing", lambda: calls.append(1))
+    look(path)
+    assert len(calls) >= 12
+    calls.clear()
+    read_frames(path, 32)
     assert len(calls) >= 12
