@@ -105,6 +105,15 @@ def test_no_output_is_larger_than_the_clip_asks_for(tmp_path):
             assert min(frames.shape[1:3]) == 48 and max(frames.shape[1:3]) <= 48 * 2
 
 
+def test_several_sizes_in_one_video_become_that_of_the_first(tmp_path):
+    parts = [write_video(tmp_path / f"{w}.ts", pictures(6, w, h), g="3") for w, h in ((96, 72), (64, 96))]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    facts, frames = look(path).video, read_frames(path, 48)
+    assert (facts.width, facts.height) == (96, 72) and facts.frames == len(frames) > 6
+    assert frames.shape[1:] == (48, 64, 3)
+
+
 def test_the_digest_is_that_of_the_file(tmp_path):
     path = make_video(tmp_path / "x.mp4", 5)
     record = look(path)
