@@ -34,7 +34,7 @@ ALLOWED = {
     },
     "cli_compare": {"errors", "cli_options"},
     "cli_data": {"errors", "cli_options"},
-    "cli_figure": {"errors", "cli_options"},
+    "cli_figure": {"errors", "cli_options", "runs"},
     "cli_mine": {"errors", "cli_options"},
     "cli_options": set(),
     "cli_report": {"errors", "cli_options"},
