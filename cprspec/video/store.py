@@ -11,14 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -29,6 +25,7 @@ from cprspec.components.views import Flow
 from cprspec.data.stores import StoreFolder, is_store, open_store
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import View
+from cprspec.video import limits
 from cprspec.video.decode import read_frames
 from cprspec.video.flow import compute_flow, quantise
 from cprspec.video.framing import index_frames
@@ -44,6 +41,7 @@ from cprspec.video.reading import (
     stored_flow,
     stored_pictures,
 )
+from cprspec.video.spread import Died, spread
 
 Bytes = NDArray[np.uint8]
 
@@ -187,20 +185,14 @@ class Store:
         missing = [p for p in dict.fromkeys(paths) if not all(self.holds(p, v, short_side) for v in wanted)]
         if not missing:
             return
-        problems: list[Problem] = []
+        bad: dict[Path, Sequence[Problem]] = {}
         empty = Store(self._folder, self._max_bytes / 2**30, self._cache)  # its digests would be sent with every job
         jobs = [(empty, path, wanted, short_side) for path in missing]
-        try:
-            with ProcessPoolExecutor(max(1, workers), get_context("forkserver"), _start_worker) as pool:
-                for done, bad in enumerate(pool.map(_prepare, jobs, chunksize=4), start=1):
-                    problems += bad
-                    if progress:
-                        progress(done, len(missing))
-        except BrokenProcessPool as error:
-            hint = "run again; if it happens again, use fewer workers, and look for a damaged video"
-            raise CprspecError(
-                Problem("a process that decodes videos died (memory?)", hint=hint), exit_code=1
-            ) from error
+        for done, (job, outcome) in enumerate(spread(_prepare, jobs, workers, begin=_start_worker), start=1):
+            bad[job[1]] = _of_death(job[1], outcome) if isinstance(outcome, Died) else outcome
+            if progress:
+                progress(done, len(missing))
+        problems = [problem for path in missing for problem in bad[path]]
         if problems:
             raise CprspecError(list(dict.fromkeys(problems)), exit_code=1)
         self._make_room()
@@ -325,6 +317,12 @@ def _prepare(job: tuple[Store, Path, tuple[View, ...], int]) -> list[Problem]:
     return []
 
 
+def _of_death(path: Path, died: Died) -> Sequence[Problem]:
+    """What to say of the video that a process died of."""
+    flaw = limits.flaw_of_death(died.exitcode)
+    return BadVideo(path, flaw.reason, flaw.defect).problems
+
+
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and stops the pool
+    limits.limit_time()
