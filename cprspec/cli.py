@@ -16,6 +16,7 @@ import typer
 
 from cprspec import __version__
 from cprspec.cli_mine import mine_app
+from cprspec.cli_monitor import monitor_app
 from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
@@ -36,6 +37,7 @@ data_app = typer.Typer(help="Data sets: what they expect, and what of them is th
 app.add_typer(data_app, name="data", rich_help_panel=None)
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(monitor_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:
