@@ -78,9 +78,14 @@ def glance(run: RunDir) -> Glance:
     log = _read_log(run.events, problems)
     started = log.last(events.RunStarted)
     phase = log.last(events.PhaseStarted)
-    steps = [step for step in log.recent_steps() if phase is None or step.phase == phase.phase]
-    steps = _last_attempt(steps)
+    steps = log.recent_steps()
+    if phase and steps and steps[-1].phase != phase.phase and steps[-1].t_s > phase.t_s:
+        phase = None  # the log is so long that the beginning of this phase was not looked at
+    name = phase.phase if phase else steps[-1].phase if steps else None
+    steps = _last_attempt([step for step in steps if step.phase == name])
     mined = log.last(events.Epoch, b'"cmr_source_median": ', b'"cmr_source_median": null')
+    evaluating = log.evaluating() if status.state in {"running", "stale"} else None
+    trains = status.state == "running" and evaluating is None
     if not os.path.lexists(run.status) and not os.path.lexists(run.events):
         problems.append("nothing in it yet")
     return Glance(
@@ -90,11 +95,11 @@ def glance(run: RunDir) -> Glance:
         phase=phase,
         step=steps[-1] if steps else None,
         losses=tuple(step.loss for step in steps if step.loss is not None),
-        left_s=seconds_left(phase, steps[0], steps[-1]) if steps and status.state == "running" else None,
+        left_s=seconds_left(phase, steps[0], steps[-1]) if steps and trains else None,
         precision=mined.precision if mined else None,
         median_cmr=mined.cmr_source_median if mined else None,
         recall_1=_recall_1(run, started.phases if started else (), problems),
-        evaluating=log.evaluating() if status.state in {"running", "stale"} else None,
+        evaluating=evaluating,
         problems=tuple(problems),
     )
 

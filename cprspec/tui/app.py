@@ -44,7 +44,6 @@ class MonitorApp(App[None]):
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(i), f"pane('{name}')", name.capitalize(), show=False) for i, name in enumerate(PANES, start=1)),
-        Binding("escape", "back", "Back", show=False),
         Binding("X", "stop", "Stop run", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("ctrl+p", "command_palette", "Commands", show=False, priority=True),
@@ -111,16 +110,13 @@ class MonitorApp(App[None]):
             self.switch_mode(name)
             self._read()
 
-    async def action_back(self) -> None:
-        """To the runs."""
-        if isinstance(self.screen, Pane):
-            self.switch_mode("runs")
-
     def action_help(self) -> None:
         """The keys of this pane and what the figures mean."""
         here = self.screen
         if isinstance(here, Pane):
-            self.push_screen(HelpScreen([(here.NAME.capitalize(), here.BINDINGS), ("Everywhere", self.BINDINGS)]))
+            self.push_screen(
+                HelpScreen([(here.NAME.capitalize(), [*here.BINDINGS, *Pane.BINDINGS]), ("Everywhere", self.BINDINGS)])
+            )
 
     def action_stop(self) -> None:
         """Ask the run that is looked at to stop after its step, if that is really meant."""
@@ -143,7 +139,7 @@ class MonitorApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that a key does here, and the themes."""
         told: set[str] = set()
-        own = (*self.BINDINGS, *(screen.BINDINGS if isinstance(screen, Pane) else ()))
+        own = (*self.BINDINGS, *Pane.BINDINGS, *(screen.BINDINGS if isinstance(screen, Pane) else ()))
         keys = {binding.action for binding in own if isinstance(binding, Binding)}
         for active in screen.active_bindings.values():
             binding = active.binding

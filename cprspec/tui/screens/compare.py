@@ -1,4 +1,4 @@
-"""The marked runs side by side, as `cprspec compare` puts them; without marks, the watched run alone."""
+"""The watched run and the marked ones side by side, as `cprspec compare` puts them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class CompareScreen(Pane):
         self.query_one("#comparison").focus()
 
     def show(self) -> None:
-        runs = tuple(self.monitor.marked) or tuple(run for run in (self.monitor.watched,) if run is not None)
+        both = dict.fromkeys([self.monitor.watched, *self.monitor.marked])
+        runs = tuple(run for run in both if run is not None)
         width = max(40, self.app.size.width - 3)
         if not runs:
             self.query_one("#tables", Line).say("no runs: mark some with m in the list (1)")

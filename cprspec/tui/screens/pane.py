@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer
 
@@ -20,7 +20,7 @@ class Pane(Screen[None]):
     """A pane: `body` is what it shows, `show` draws the news. Escape leads back to the runs."""
 
     NAME: ClassVar[str] = ""
-    BINDINGS: ClassVar[list[BindingType]] = []
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", "Back", show=False)]
 
     @property
     def monitor(self) -> MonitorApp:
@@ -51,6 +51,10 @@ class Pane(Screen[None]):
 
     def show(self) -> None:
         """Draw the body."""
+
+    def action_back(self) -> None:
+        """To the runs."""
+        self.app.switch_mode("runs")
 
     def on_screen_resume(self) -> None:
         self.news()
