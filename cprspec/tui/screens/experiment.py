@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
 from cprspec.errors import CprspecError
-from cprspec.runs.compare import letter
+from cprspec.runs.groups import letter
 from cprspec.runs.layout import RunDir
 from cprspec.runs.reading import read_text, read_toml
 from cprspec.tui.differences import Difference, differences

@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.widgets import DataTable
 
-from cprspec.runs.compare import letter
+from cprspec.runs.groups import letter
 from cprspec.runs.layout import RunDir
 from cprspec.runs.tables import last_table, read_table, table_epochs
 from cprspec.tui.mining import Table, Unit, class_rows, epoch_line, examples, funnel, sort_rows

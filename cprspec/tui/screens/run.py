@@ -9,8 +9,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid
 
-from cprspec.runs.compare import letter
 from cprspec.runs.glance import Glance
+from cprspec.runs.groups import letter
 from cprspec.runs.history import History, PhaseHistory
 from cprspec.runs.layout import RunDir
 from cprspec.tui.curves import AXES, METRICS, SMOOTHINGS, Metric, View, points
