@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from cprspec.runs import events
+from cprspec.runs.files import atomic_write_json
 from cprspec.runs.layout import RunDir
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "runs"))
+from recorded_tables import table
 from sample_runs import write_run
 
 
@@ -28,12 +30,14 @@ def recorded(tmp_path, monkeypatch):
     ticks = iter(range(10**9))
     clock = SimpleNamespace(time=lambda: 1_767_225_600.0 + next(ticks), monotonic=lambda: float(next(ticks)))
 
-    def write(name, number=1, **options):
+    def write(name, number=1, recalls=(1, 2, 3, 4), **options):
         with monkeypatch.context() as patched:
             patched.setattr(events, "time", clock)
             run = write_run(tmp_path / "runs", name, **options)
         home = run.path.with_name(f"20260101-00{number:04d}-{number:04x}")
         run.path.rename(home)
+        for epoch, found in enumerate(((0, 2, 1, 5), recalls)):
+            atomic_write_json(RunDir(home).mining_table("cycle", epoch), table(found, epoch))
         return RunDir(home)
 
     return write
@@ -43,8 +47,8 @@ def recorded(tmp_path, monkeypatch):
 def three(recorded):
     """Three runs of the toy data: two that finished, a better one and a worse one, and one that failed."""
     runs = [
-        recorded("toy-infonce", 1, quality=0.2, recall=0.3, seed=0),
-        recorded("toy-cpr", 2, quality=0.9, recall=0.6, lr=0.2, seed=0),
+        recorded("toy-infonce", 1, recalls=(1, 2, 1, 0), recall=0.3),
+        recorded("toy-cpr", 2, recalls=(4, 5, 1, 5), recall=0.6, lr=0.2),
         recorded("toy-coclr", 3, state="failed", why="the disk is full", recall=0.5, seed=1),
     ]
     return runs

@@ -22,6 +22,10 @@ def test_every_pane(three, size, tmp_path):
         for key, name in (("3", "mining"), ("4", "compare"), ("5", "experiment"), ("6", "log"), ("?", "help")):
             await press(pilot, key)
             found[name] = shown(pilot.app)
+            if name == "compare":  # what it prints is not this package's own
+                text = found.pop(name)
+                assert "toy-cpr" in text
+                assert "toy-infonce" in text
         await press(pilot, "escape", "3", "enter")
         found["examples"] = shown(pilot.app)
         return found
