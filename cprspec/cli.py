@@ -20,6 +20,7 @@ from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
 from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
+from cprspec.cli_monitor import monitor_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(monitor_app)
 app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
