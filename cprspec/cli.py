@@ -18,7 +18,9 @@ from cprspec import __version__
 from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
+from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
+from cprspec.cli_monitor import monitor_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
@@ -40,10 +42,12 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(monitor_app)
 app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
 app.add_typer(figure_app)
+app.add_typer(logs_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:

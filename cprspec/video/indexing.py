@@ -18,11 +18,11 @@ from typing import BinaryIO
 from attrs import evolve, field, frozen
 
 from cprspec.data.index import Entry
-from cprspec.data.index_file import IndexFile, cannot_write, header_line, replacing
+from cprspec.data.index_file import IndexFile, cannot_write, header_line, replacing, require_index
 from cprspec.data.records import Record, to_line
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.video import limits
-from cprspec.video.inspect import Job, look_within_limits
+from cprspec.video.inspect import Job, look_at
 from cprspec.video.spread import Died, spread
 
 Progress = Callable[[int, int], None]
@@ -64,6 +64,8 @@ def make_index_file(
     A file whose size and time of change are those of its record is not looked at again, unless it has no digest and
     `digest` asks for one, or it is bad and `retry` asks for another look. `progress` hears (files done, files to do).
     """
+    if index.exists():
+        require_index(index)  # what is no index of ours is not replaced
     working = index.with_name(f"{index.name}.part")
     with _alone(working) as stream:
         with _known(index, working, stream, dataset) as known:
@@ -84,9 +86,9 @@ def make_index_file(
 
 def look_at_all(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Record]:
     """The record of each file, as they come; one that kills its process, or that the kernel's limits end, is bad."""
-    get_context("forkserver").set_forkserver_preload([look_within_limits.__module__])
+    get_context("forkserver").set_forkserver_preload([look_at.__module__])
     count = min(processes or os.cpu_count() or 1, len(jobs))
-    for job, outcome in spread(look_within_limits, jobs, count, begin=limits.bound_memory) if jobs else ():
+    for job, outcome in spread(look_at, jobs, count, begin=limits.limit_time_and_memory) if jobs else ():
         yield _dead(job, outcome.exitcode) if isinstance(outcome, Died) else outcome
 
 

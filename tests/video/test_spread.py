@@ -37,7 +37,7 @@ def work(job):
 def small_limits():
     """The limits of the processes here: fractions of a second."""
     limits.COMPUTE_S, limits.WAIT_S = 0.2, 0.4
-    limits.bound_memory()
+    limits.limit_time_and_memory()
 
 
 def cannot_begin():
@@ -61,6 +61,13 @@ def test_every_job_has_its_outcome_whatever_its_process_comes_to():
 def test_memory_is_bounded():
     with pytest.raises(RuntimeError, match="MemoryError"):
         list(spread(work, ["eat"], 1, begin=small_limits))
+
+
+def test_a_process_has_its_share_of_jobs_and_another_takes_over(monkeypatch):
+    monkeypatch.setattr("cprspec.video.spread.JOBS_EACH", 3)
+    found = dict(spread(work, range(7), 1))
+    pids = [found[job][1] for job in range(7)]
+    assert pids[0:3] == [pids[0]] * 3 and pids[3:6] == [pids[3]] * 3 and len(set(pids)) == 3
 
 
 def test_a_mistake_in_the_work_is_raised_here():
