@@ -15,6 +15,9 @@ from cprspec.runs.ranks import RankHealth, read_ranks
 BUDGET_S = 0.4
 """Seconds that one round of reading takes at most, for the list and for each history."""
 
+FIRST_S = 0.1
+"""The same for the first round, which someone waits for."""
+
 
 @frozen(kw_only=True)
 class News:
@@ -36,6 +39,7 @@ class Source:
         self.runs = runs
         self._listing = Listing(runs)
         self._histories: dict[RunDir, History] = {}
+        self._budget_s = FIRST_S
 
     def history(self, run: RunDir) -> History:
         """The history of `run`, empty until a round of reading has filled it."""
@@ -43,12 +47,13 @@ class Source:
 
     def read(self, watched: RunDir | None, others: Sequence[RunDir]) -> News:
         """One round: the list, the run that is watched, and the `others` that are drawn beside it."""
-        glances = self._listing.look(BUDGET_S)
+        budget_s, self._budget_s = self._budget_s, BUDGET_S
+        glances = self._listing.look(budget_s)
         more = any(glance.status.state == UNREAD for glance in glances)
         ranks: list[RankHealth] = []
         closely = [run for run in (watched, *others) if run is not None]
         for run in closely:
-            more = self.history(run).read(BUDGET_S) or more
+            more = self.history(run).read(budget_s) or more
         if watched is not None:
             ranks = read_ranks(watched, [])
         for run in set(self._histories) - set(closely):  # a long history takes tens of megabytes

@@ -45,9 +45,12 @@ class Pane(Screen[None]):
         """Draw everything that the application knows now."""
         if not self.is_mounted:
             return
-        glance = self.monitor.news.glance(self.target)
-        self.query_one(Title).show(glance, len(self.monitor.marked))
         self.show()
+        self.show_title()
+
+    def show_title(self) -> None:
+        """Draw the first line, about the run that commands here are about."""
+        self.query_one(Title).show(self.monitor.news.glance(self.target), len(self.monitor.marked))
 
     def show(self) -> None:
         """Draw the body."""

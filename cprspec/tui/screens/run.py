@@ -75,11 +75,12 @@ class RunScreen(Pane):
         history = self.monitor.source.history(watched)
         with history.lock:
             names = phase_names(glance, history)
-            chosen = self._phase if self._phase in names else current_phase(glance, history, names)
-            phase = history.phases.get(chosen) if chosen else None
+            now = current_phase(glance, history, names)
+            chosen = self._phase if self._phase in names else now
+            phase, current = history.phases.get(chosen or ""), history.phases.get(now or "")
             self.query_one(Pipeline).show(names, history.phases, glance, chosen)
-            self.query_one(Facts).show(phase, glance)
-            self.query_one(Warnings).show(glance, history, phase)
+            self.query_one(Facts).show(current, glance)
+            self.query_one(Warnings).show(glance, history, current)
         self.query_one(Ranks).show(
             self.monitor.news.ranks, live=glance.status.state in {"running", "stale"}, most=self.app.size.height // 6
         )
@@ -227,8 +228,9 @@ def phase_names(glance: Glance, history: History) -> list[str]:
 
 def current_phase(glance: Glance, history: History, names: list[str]) -> str | None:
     """The phase that trains, or the last that did; reused ones have no curves."""
-    if glance.status.phase in history.phases:
-        return glance.status.phase
+    name = glance.step.phase if glance.step else glance.status.phase
+    if name in history.phases:
+        return name
     trained = [name for name in names if name in history.phases and len(history.phases[name].steps)]
     return trained[-1] if trained else (names[0] if names else None)
 

@@ -78,6 +78,7 @@ class RunsScreen(Pane):
 
     @on(DataTable.RowHighlighted)
     def _highlighted(self) -> None:
+        self.show_title()
         self.query_one("#summary", Line).say(plain(self._summary(len(self._filtered()))))
 
     @on(DataTable.RowSelected)

@@ -89,7 +89,11 @@ class MetricPlot(Vertical):
             return
         plot.clear()
         variables = self.app.theme_variables
-        colours = [variables.get(name, "default") for name in ("primary", "accent", "warning", "success", "error")]
+        # Themes of the terminal's own colours name them as Textual does; the plot wants Rich's names.
+        colours = [
+            variables.get(name, "default").removeprefix("ansi_")
+            for name in ("primary", "accent", "warning", "success", "error")
+        ]
         plot.set_y_formatter(_LogFormatter() if self._view.log else _Formatter())
         window = self._view.window or (None, None)
         plot.set_xlimits(*window)
