@@ -20,6 +20,7 @@ from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
 from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
+from cprspec.cli_monitor import check_terminal, monitor_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
@@ -43,6 +44,7 @@ app.add_typer(data_app, name="data")
 data_app.add_typer(prepare_app)
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(monitor_app)
 app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
@@ -178,6 +180,7 @@ def run(
     node_rank: Annotated[int, typer.Option(min=0, help="The number of this machine, from 0.")] = 0,
     rdzv_endpoint: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where machines meet.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
+    tui: Annotated[bool, typer.Option("--tui", help="Open the monitor on the run, which goes on without it.")] = False,
     overrides: Set = None,
     roots: Root = None,
     registries: Registries = None,
@@ -196,6 +199,11 @@ def run(
         fresh=fresh,
     )
     wanted = read_requests(specs, common)
+    if tui:
+        check_terminal()
+        from cprspec.tui.beside import run_beside
+
+        raise typer.Exit(run_beside([word for word in sys.argv[1:] if word != "--tui"], folder))
     # Only now torch: what is wrong with an experiment is said at once.
     from cprspec.training.launch import Nodes, launch_all
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 prepare_app = typer.Typer()
 
-CRF, FLOW_CRF, GROUP = 22, 16, 16
+CRF, FLOW_CRF, GROUP = 23, 16, 16
 """x264's quality of pictures and of flow, and frames from one key frame to the next; docs/data.md has the figures."""
 
 

@@ -135,6 +135,14 @@ def test_labels_sources_and_splits_travel_and_the_store_alone_is_a_data_set(made
         assert index.digest() != source.digest()  # other bytes: what was learned from one is not taken for the other
 
 
+def test_a_folder_that_is_a_store_is_embedded_as_the_videos_in_it(made):
+    from cprspec.weights.embed import _index
+
+    index = _index([made])
+    assert [v.path for v in index.videos] == [open_store(made).file(name, "rgb") for name in NAMES]
+    assert [index.classes[v.label] for v in index.videos] == ["run", "run", "sit", "sit"]
+
+
 def test_a_store_of_another_data_set_is_refused(made):
     with pytest.raises(CprspecError, match=r"other options \(holdout\)"):
         read_store(made, Folder(holdout=0.5))
