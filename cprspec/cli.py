@@ -172,6 +172,7 @@ def run(
     nnodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     node_rank: Annotated[int, typer.Option(min=0, help="The number of this machine, from 0.")] = 0,
     rdzv_endpoint: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where machines meet.")] = "",
+    restarts: Annotated[int, typer.Option(min=0, help="Start again this often when a process dies.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
     overrides: Set = None,
     roots: Root = None,
@@ -194,7 +195,7 @@ def run(
     # Only now torch: what is wrong with an experiment is said at once.
     from cprspec.training.launch import Nodes, launch_all
 
-    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint)
+    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint, restarts=restarts)
     code, done = launch_all(wanted, nodes)
     if len(done) > 1:
         compare([str(path) for path in done], folder)
@@ -332,6 +333,8 @@ def main() -> NoReturn:
             traceback.print_exc()
         print_problems(error.problems)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -21,6 +21,7 @@ from cprspec.learning.exchange import gather_cat
 from cprspec.learning.gradients import share_gradients
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
+from cprspec.runs.ranks import STEP, WAIT
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
 from cprspec.training.recorder import Recorder
@@ -40,10 +41,12 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     recorder = Recorder(job, stepper)
     tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
-    batches = iter(make_loader(job, tally))
+    batches = awaited(job, make_loader(job, tally))
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
     while tally.epoch < phase.epochs:
+        job.alive.place(phase.name, tally.epoch, job.global_step(tally))
+        job.suffer("step", tally)
         for group in optimizer.param_groups:
             group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
         if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
@@ -99,6 +102,8 @@ def train_step(
     videos: list[torch.Tensor] = []
     for micro in range(phase.accumulate):
         asked = time.monotonic()
+        if not micro:
+            job.suffer("wait", tally)
         batch = next(batches)
         wait_s += time.monotonic() - asked
         last = micro == phase.accumulate - 1
@@ -112,6 +117,8 @@ def train_step(
     recorder.add()
     stepper.finish()
     loss, own_key, spread = job.ranks.mean(stepper.numbers()).tolist()
+    if job.suffer("loss", tally):
+        loss = math.nan
     if not _finite(loss, optimizer):
         stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device))
     if not warm_up:
@@ -190,6 +197,18 @@ def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
         workers=job.launch.workers,
         pin_memory=job.ranks.device.type == "cuda",
     )
+
+
+def awaited(job: Job, loader: torch.utils.data.DataLoader[Batch]) -> Iterator[Batch]:
+    """The batches of `loader`; while this rank waits for one, its state says so, with the first file of the batch."""
+    videos, ids = job.index.videos, job.index.ids("train")
+    batches = iter(loader)
+    for keys in loader.batch_sampler or ():
+        _, position = keys[0]
+        job.alive.at(WAIT, videos[ids[position]].path)
+        batch = next(batches)
+        job.alive.at(STEP)
+        yield batch
 
 
 def _finite(loss: float, optimizer: torch.optim.Optimizer) -> bool:

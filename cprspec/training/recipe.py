@@ -19,6 +19,7 @@ from cprspec.models.encoders import Weights, read_weights
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_bytes, atomic_write_json
 from cprspec.runs.layout import STOP_REQUESTED, RunDir
+from cprspec.runs.ranks import EVALUATE
 from cprspec.spec.plan import fingerprints
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
 from cprspec.training import checkpoint
@@ -26,6 +27,7 @@ from cprspec.training.build import Start, build_stepper
 from cprspec.training.environment import file_digest, version_differences, versions
 from cprspec.training.job import Job
 from cprspec.training.loop import train_phase
+from cprspec.training.pulse import Pulse
 from cprspec.training.report import Reporter
 from cprspec.training.reuse import FINISHED, Finished, copy_phase, find_finished, finished_phase
 from cprspec.training.signals import Stopped, StopRequest, asked_to_stop
@@ -45,6 +47,7 @@ class Recipe:
     ranks: Ranks
     report: Reporter
     stop: StopRequest
+    alive: Pulse
     fingerprints: dict[str, str] = field(init=False)
     done: dict[str, Finished] = field(init=False, factory=dict)
 
@@ -145,6 +148,7 @@ class Recipe:
             folder=folder,
             report=self.report,
             stop=self.stop,
+            alive=self.alive,
             stop_file=self.run.path / STOP_REQUESTED,
         )
 
@@ -167,6 +171,8 @@ class Recipe:
                 self._remove(work)
                 continue
             self.stop_if_asked()
+            self.alive.place(None)
+            self.alive.at(EVALUATE)
             began = time.monotonic()
             result = evaluate(name, options, trained, work)
             if self.ranks.first:
