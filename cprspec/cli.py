@@ -172,6 +172,12 @@ def run(
     nnodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     node_rank: Annotated[int, typer.Option(min=0, help="The number of this machine, from 0.")] = 0,
     rdzv_endpoint: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where machines meet.")] = "",
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Go on from an earlier checkpoint where the newest is damaged.")
+    ] = False,
+    allow_world_size_change: Annotated[
+        bool, typer.Option("--allow-world-size-change", help="Go on with another number of processes, not exactly.")
+    ] = False,
     restarts: Annotated[int, typer.Option(min=0, help="Start again this often when a process dies.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
     overrides: Set = None,
@@ -190,6 +196,8 @@ def run(
         registries=tuple(registries or ()),
         plugins=tuple(plugins or ()),
         fresh=fresh,
+        fallback=fallback,
+        allow_world_size_change=allow_world_size_change,
     )
     wanted = read_requests(specs, common)
     # Only now torch: what is wrong with an experiment is said at once.

@@ -31,6 +31,14 @@ class Tally:
 
 
 @frozen(kw_only=True)
+class Allowed:
+    """What a user allows a run that goes on, by name: an earlier checkpoint than a damaged one, another number of ranks."""
+
+    fallback: bool = False
+    world_size_change: bool = False
+
+
+@frozen(kw_only=True)
 class Job:
     """All that training one phase needs; the same on every rank.
 
@@ -52,6 +60,7 @@ class Job:
     report: Reporter
     stop: StopRequest
     alive: Pulse
+    allowed: Allowed
     stop_file: Path
 
     @property

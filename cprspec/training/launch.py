@@ -15,6 +15,7 @@ from cprspec.errors import CprspecError, Problem, clean, print_problems
 from cprspec.learning.ranks import LostPeerError
 from cprspec.processes import die_with_parent
 from cprspec.runs.layout import RunDir
+from cprspec.training.ports import check_port
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.report import note_end
@@ -133,6 +134,8 @@ def _launch_elastic(request: Request, nodes: Nodes) -> Path:
     if nodes.nnodes > 1 and nodes.restarts:
         hint = "start the ranks with torchrun --max-restarts, which brings several machines together again"
         raise CprspecError(Problem("--restarts is for one machine", hint=hint))
+    if nodes.rdzv_endpoint and nodes.node_rank == 0:
+        check_port(nodes.rdzv_endpoint)
     run = RunDir(request.run_dir) if request.run_dir else None
     timeout_s = request.resolve().launch.timeout_s
     for attempt in range(nodes.restarts + 1):
@@ -153,7 +156,7 @@ def _launch_elastic(request: Request, nodes: Nodes) -> Path:
         _close_books(books, "running", again)
         _say(again)
         os.environ.pop(faults.VARIABLE, None)  # a fault is suffered once
-    raise CprspecError(problem, exit_code=1)
+    raise CprspecError(problem, exit_code=watch.code)
 
 
 def _close_books(run: RunDir | None, state: str, why: str) -> None:

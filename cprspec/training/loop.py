@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from cprspec.learning.exchange import gather_cat
 from cprspec.learning.gradients import share_gradients
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
-from cprspec.runs.ranks import STEP, WAIT
+from cprspec.runs.ranks import SAVE, STEP, WAIT
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
 from cprspec.training.recorder import Recorder
@@ -29,6 +29,7 @@ from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
 from cprspec.training.stepper import Batch, Stepper
+from cprspec.training.writer import writing
 from cprspec.video.clips import PhaseOrder, train_loader
 
 
@@ -44,28 +45,32 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     batches = awaited(job, make_loader(job, tally))
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
-    while tally.epoch < phase.epochs:
-        job.alive.place(phase.name, tally.epoch, job.global_step(tally))
-        job.suffer("step", tally)
-        for group in optimizer.param_groups:
-            group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
-        if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
-            miner = now
-            stepper.use_miner(now.build())
-        train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
-        tally.step += 1
-        epoch_over = tally.step == job.steps_per_epoch
-        if epoch_over:
-            finish_epoch(job, ledger, tally)
-            recorder.finish(tally.epoch)
-            tally = Tally(epoch=tally.epoch + 1)
-        overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
-        stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
-        if epoch_over or overdue or stop:
-            last = save(job, stepper, optimizer, ledger, recorder, tally)
-            saved = time.monotonic()
-        if stop and tally.epoch < phase.epochs:
-            raise Stopped(stop, job.global_step(tally))
+    with writing(job) as writer:
+        while tally.epoch < phase.epochs:
+            job.alive.place(phase.name, tally.epoch, job.global_step(tally))
+            job.suffer("step", tally)
+            for group in optimizer.param_groups:
+                group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
+            if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
+                miner = now
+                stepper.use_miner(now.build())
+            train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
+            tally.step += 1
+            figures: Mapping[str, float | None] = {}
+            epoch_over = tally.step == job.steps_per_epoch
+            if epoch_over:
+                figures = finish_epoch(job, ledger, tally)
+                recorder.finish(tally.epoch)
+                tally = Tally(epoch=tally.epoch + 1)
+            overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
+            stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
+            if epoch_over or overdue or stop:
+                job.alive.at(SAVE)
+                last = save(writer, job, stepper, optimizer, ledger, recorder, tally, figures)
+                saved = time.monotonic()
+            if stop and tally.epoch < phase.epochs:
+                writer.flush()
+                raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
 
@@ -116,11 +121,13 @@ def train_step(
     record(stepper, ledger)
     recorder.add()
     stepper.finish()
-    loss, own_key, spread = job.ranks.mean(stepper.numbers()).tolist()
+    numbers = stepper.numbers()
     if job.suffer("loss", tally):
-        loss = math.nan
-    if not _finite(loss, optimizer):
-        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device))
+        numbers = numbers * math.nan
+    loss, own_key, spread = job.ranks.mean(numbers).tolist()
+    broken = broken_gradients(stepper.encoder)
+    if broken or not math.isfinite(loss):
+        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device), broken)
     if not warm_up:
         optimizer.step()
     seconds = time.monotonic() - began
@@ -145,31 +152,52 @@ def record(stepper: Stepper, ledger: Ledger) -> None:
         ledger.add(query_M, selected_MP, counts, direction=picks.direction)
 
 
-def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> None:
-    """Report the epoch and write its mining table."""
+def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> Mapping[str, float | None]:
+    """Report the epoch and write its mining table; its figures, by which checkpoints can be the best."""
     mining = ledger.finish(tally.epoch) if job.phase.miner is not None else None
     clips = job.phase.batch_size * job.steps_per_epoch
     if job.ranks.first and mining is not None:
         atomic_write_json(job.folder / "mining" / f"epoch-{tally.epoch:04d}.json", mining.to_json())
+    loss, own_key = tally.loss / job.steps_per_epoch, tally.own_key / job.steps_per_epoch
+    precision = mining.precision if mining else None
+    cmr_source_median = mining.cmr_source_median if mining else None
     job.report(
         events.Epoch(
             phase=job.phase.name, epoch=tally.epoch, step=(tally.epoch + 1) * job.steps_per_epoch,
-            loss=tally.loss / job.steps_per_epoch, own_key_accuracy=tally.own_key / job.steps_per_epoch,
-            precision=mining.precision if mining else None,
-            cmr_source_median=mining.cmr_source_median if mining else None,
+            loss=loss, own_key_accuracy=own_key, precision=precision, cmr_source_median=cmr_source_median,
             cmr_video_median=mining.cmr_video_median if mining else None,
             clips_per_s=clips / tally.seconds, seconds_s=tally.seconds, rss_gib=rss_gib(),
         )
     )  # fmt: skip
+    return {
+        "loss": loss,
+        "own_key_accuracy": own_key,
+        "precision": precision,
+        "cmr_source_median": cmr_source_median,
+    }
 
 
-def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tensor) -> None:
-    """A loss or gradient that is not finite ends the run before it reaches the weights."""
-    names = [job.index.videos[v].name for v in gather_cat(video_N).tolist()]
-    where = f"phase '{job.phase.name}', epoch {tally.epoch}, step {job.global_step(tally)}"
-    message = f"{where}: loss or gradient is not finite (loss {loss}); weights were not updated"
-    hint = f"lower the learning rate or set precision = 'float32'; clips of the batch: {', '.join(names[:8])} ..."
-    raise CprspecError(Problem(message, hint=hint), exit_code=1)
+def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tensor, broken: list[str]) -> None:
+    """A loss or gradient that is not finite ends the run before it reaches the weights; the batch's clips go into a file."""
+    step = job.global_step(tally)
+    ids = gather_cat(video_N).tolist()
+    path = job.folder / f"non-finite-step-{step:06d}.json"
+    if job.ranks.first:
+        videos = [{"video": v, "name": job.index.videos[v].name} for v in ids]
+        facts = {
+            "schema": 1, "kind": "non-finite", "phase": job.phase.name, "epoch": tally.epoch, "step": step,
+            "loss": repr(loss), "gradients": broken, "videos": videos,
+        }  # fmt: skip
+        atomic_write_json(path, facts)
+    what = (
+        f"loss is {loss}" if not math.isfinite(loss) else f"{len(broken)} gradients are not finite, first {broken[0]}"
+    )
+    where = f"phase '{job.phase.name}', epoch {tally.epoch}, step {step}"
+    hint = (
+        f"as it is the run ends here again: lower the learning rate or set precision = 'float32'; the {len(ids)} clips of "
+        f"the batch are in {path}"
+    )
+    raise CprspecError(Problem(f"{where}: {what}; weights were not updated", hint=hint), exit_code=1)
 
 
 def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
@@ -211,8 +239,9 @@ def awaited(job: Job, loader: torch.utils.data.DataLoader[Batch]) -> Iterator[Ba
         yield batch
 
 
-def _finite(loss: float, optimizer: torch.optim.Optimizer) -> bool:
-    if not math.isfinite(loss):
-        return False
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return not gradients or bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all())
+def broken_gradients(encoder: torch.nn.Module) -> list[str]:
+    """The names of the parameters whose gradient is not finite everywhere."""
+    named = [(name, p.grad) for name, p in encoder.named_parameters() if p.grad is not None]
+    if not named or bool(torch.isfinite(torch.stack(torch._foreach_norm([g for _, g in named]))).all()):
+        return []
+    return [name for name, gradient in named if not bool(torch.isfinite(gradient).all())] or ["their norm"]

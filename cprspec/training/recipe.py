@@ -25,7 +25,7 @@ from cprspec.spec.schema import Phase, Resolved, WeightsFile
 from cprspec.training import checkpoint
 from cprspec.training.build import Start, build_stepper
 from cprspec.training.environment import file_digest, version_differences, versions
-from cprspec.training.job import Job
+from cprspec.training.job import Allowed, Job
 from cprspec.training.loop import train_phase
 from cprspec.training.pulse import Pulse
 from cprspec.training.report import Reporter
@@ -48,6 +48,7 @@ class Recipe:
     report: Reporter
     stop: StopRequest
     alive: Pulse
+    allowed: Allowed
     fingerprints: dict[str, str] = field(init=False)
     done: dict[str, Finished] = field(init=False, factory=dict)
 
@@ -109,7 +110,8 @@ class Recipe:
             "versions": versions(),
         }  # fmt: skip
         if self.ranks.first:
-            checkpoint.keep_last(job.checkpoints, 1)
+            launch = job.launch
+            checkpoint.Keep(last=1, best=launch.keep_best, by=launch.best_by).apply(job.checkpoints)
             atomic_write_json(job.folder / FINISHED, facts)
         self.report(events.PhaseFinished(phase=phase.name, seconds_s=seconds, weights_sha256=digest))
         wait_for_all(self.ranks)
@@ -149,6 +151,7 @@ class Recipe:
             report=self.report,
             stop=self.stop,
             alive=self.alive,
+            allowed=self.allowed,
             stop_file=self.run.path / STOP_REQUESTED,
         )
 

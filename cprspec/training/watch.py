@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType, TracebackType
 from typing import Self
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from cprspec.errors import Problem
 from cprspec.learning.ranks import LOST_PEER
@@ -42,11 +42,14 @@ class Watched:
 
 
 class Watch:
-    """Watches `count` ranks, the first of them `first`, as long as the context is open. `number`: the signal to stop by."""
+    """Watches `count` ranks, the first of them `first`, as long as the context is open.
+
+    `number`: the signal to stop by. `code`: the exit code that `verdict` found to go with it.
+    """
 
     def __init__(self, run: RunDir | None, first: int, count: int, timeout_s: float) -> None:
         self._run, self._first, self._count, self._timeout_s = run, first, count, timeout_s
-        self.number = 0
+        self.number, self.code = 0, 1
         self._asked_at = 0.0
         self._ranks: list[Watched] = []
         self._dead: list[Watched] = []
@@ -84,7 +87,9 @@ class Watch:
             [w for w in dead if w.code is not None and w.code < 0],
         ):
             if found:
-                return _how(found[0])
+                return self._how(found[0])
+        if left := [w for w in self._ranks if w.by_us and w.state is not None]:
+            return Problem(self._not_finished(left[0]), hint="the others waited for it in vain, and left")
         return Problem("the ranks lost each other", hint="logs/rankN.log in the run says where each was")
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
@@ -156,12 +161,37 @@ class Watch:
         waiting = [w for w in stuck if w.state is not None and w.state.peers]
         hung = lifeless or ([w for w in stuck if w not in waiting] if waiting else [])
         if hung:
-            state = hung[0].state
-            assert state is not None
-            where = f"step {state.step} of phase '{state.phase}'" + (f" (in: {state.file})" if state.file else "")
-            self._hung = f"rank {hung[0].rank} has not finished {where} for {self._timeout_s:g} s"
+            self._hung = self._not_finished(hung[0])
             self._ended_at = now
             self._kill(hung)
+
+    def _not_finished(self, watched: Watched) -> str:
+        state = self._place(watched)
+        where = f"step {state.step} of phase '{state.phase}'" + (f" (in: {state.file})" if state.file else "")
+        return f"rank {watched.rank} has not finished {where} for {self._timeout_s:g} s"
+
+    def _how(self, watched: Watched) -> Problem:
+        """How a rank ended, and where it was last seen."""
+        where = f", last seen {self._place(watched).where()}" if watched.state is not None else " before it began"
+        code = watched.code or 0
+        if code > 0:
+            self.code = code
+            hint = "its own message stands above"
+            return Problem(f"rank {watched.rank} failed (exit code {code}){where}", hint=hint)
+        name = signal.Signals(-code).name
+        cause = " (out of memory?)" if name == "SIGKILL" else ""
+        hint = "`dmesg` says whether the system did it for want of memory" if cause else "its log file says more"
+        return Problem(f"rank {watched.rank} was killed by {name}{cause}{where}", hint=hint)
+
+    def _place(self, watched: Watched) -> RankState:
+        """Where a rank is: ranks go in step, so it has begun the step that another one of its phase waits in."""
+        state = watched.state
+        assert state is not None
+        others = [w.state for w in self._ranks if w.state is not None and w.state.phase == state.phase]
+        latest = max((s.step for s in others if s.step is not None), default=state.step)
+        if latest == state.step:
+            return state
+        return evolve(state, step=latest, stage=STEP, file=None, peers=False)
 
     def _kill(self, ranks: list[Watched]) -> None:
         for watched in ranks:
@@ -180,14 +210,3 @@ def _exit_code(process: BaseProcess) -> int | None:
     if found is None:
         return None
     return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-
-
-def _how(watched: Watched) -> Problem:
-    where = f", last seen {watched.state.where()}" if watched.state is not None else " before it began"
-    code = watched.code or 0
-    if code > 0:
-        return Problem(f"rank {watched.rank} failed (exit code {code}){where}", hint="its own message stands above")
-    name = signal.Signals(-code).name
-    cause = " (out of memory?)" if name == "SIGKILL" else ""
-    hint = {"SIGKILL": "`dmesg` says whether the system did it for want of memory"}.get(name)
-    return Problem(f"rank {watched.rank} was killed by {name}{cause}{where}", hint=hint)

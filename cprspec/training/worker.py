@@ -32,6 +32,7 @@ from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 from cprspec.spec.toml import to_toml
 from cprspec.training.environment import environment
+from cprspec.training.job import Allowed
 from cprspec.training.prepare import fill_store, read_data
 from cprspec.training.progress import Progress
 from cprspec.training.pulse import pulse
@@ -70,7 +71,10 @@ def work(request: Request) -> Path:
             if ranks.first:
                 write_facts(run, request, resolved, ranks, threads)
             began = time.monotonic()
-            recipe = Recipe(request.runs, request.fresh, resolved, indices, store, run, ranks, report, stop, alive)
+            recipe = Recipe(
+                request.runs, request.fresh, resolved, indices, store, run, ranks, report, stop, alive,
+                Allowed(fallback=request.fallback, world_size_change=request.allow_world_size_change),
+            )  # fmt: skip
             for position, phase in enumerate(resolved.phases):
                 recipe.obtain(phase, position)
             recipe.evaluate()
