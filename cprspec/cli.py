@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from cprspec import __version__
+from cprspec.cli_compare import compare, compare_app
+from cprspec.cli_data import data_app
 from cprspec.cli_mine import mine_app
-from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
@@ -32,10 +34,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-data_app = typer.Typer(help="Data sets: what they expect, and what of them is there.", no_args_is_help=True)
-app.add_typer(data_app, name="data", rich_help_panel=None)
+app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(compare_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:
@@ -51,13 +53,6 @@ def _complete_component(ctx: typer.Context, incomplete: str) -> list[str]:
 
     names = builtin_registry().names(ctx.params.get("kind") or "")
     return [name for name in names if name.startswith(incomplete)]
-
-
-def _complete_dataset(incomplete: str) -> list[str]:
-    """Shell completion of a card of a data set."""
-    from cprspec.spec.registry import builtin_registry
-
-    return [name for name in builtin_registry().names("dataset") if name.startswith(incomplete)]
 
 
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
@@ -240,67 +235,6 @@ def components(
         return
     cards = [registry.describe(k, n) for k in ([kind] if kind else KIND_NAMES) for n in registry.names(k)]
     print_json(cards) if json else print_cards(cards)
-
-
-@data_app.callback()
-def _data() -> None:
-    """Data sets: what they expect, and what of them is there."""
-
-
-@data_app.command("describe")
-def describe_data(
-    name: Annotated[
-        str, typer.Argument(help="A data set's card.", autocompletion=_complete_dataset, show_default=False)
-    ],
-    root: Annotated[
-        Path | None, typer.Option("--root", metavar="DIR", help="Look what is there.", show_default=False)
-    ] = None,
-    json: Json = False,
-    registries: Registries = None,
-    plugins: Plugins = None,
-) -> None:
-    """Say what a data set expects under its root and where people get it; with --root, what is missing there."""
-    from cprspec.data.describe import describe, lines
-
-    record, problems = describe(_registry(registries, plugins), name, root)
-    if json:
-        print_json(record)
-    else:
-        print("\n".join(lines(record)))
-        print_problems(problems)
-    raise typer.Exit(2 if any(not p.warning for p in problems) else 0)
-
-
-@app.command()
-def compare(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Paths (runs/NAME/* is every seed), names of experiments (the latest run), or unambiguous beginnings.",
-            autocompletion=complete_run,
-            show_default=False,
-        ),
-    ],
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
-    json: Json = False,
-) -> None:
-    """Put runs side by side: what they mined and found, and which classes one won; seeds of one experiment as one."""
-    from cprspec.runs.compare import compare as put_side_by_side
-    from cprspec.runs.layout import RunDir
-    from cprspec.runs.summary import summarise
-
-    found = dict.fromkeys(RunDir.find(run, folder) for run in runs)
-    comparison = put_side_by_side([summarise(run) for run in found])
-    if json:
-        print_json(comparison.to_json())
-        return
-    from rich.console import Console
-
-    from cprspec.runs.compare_tables import print_comparison
-
-    print_comparison(comparison, Console(highlight=False))
-    print_problems(Problem(text, warning=True) for text in comparison.problems)
 
 
 def _registry(registries: list[Path] | None, plugins: list[Path] | None) -> Registry:

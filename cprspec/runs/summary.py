@@ -7,29 +7,22 @@ rest is used. Opens no video, takes no lock, writes nothing.
 from __future__ import annotations
 
 import json
-import os
-import re
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from cprspec.errors import CprspecError
 from cprspec.runs import events
-from cprspec.runs.layout import NAME, RunDir
+from cprspec.runs.layout import RunDir
+from cprspec.runs.reading import read_json, read_toml
 from cprspec.runs.records import Record, as_number, as_text, mining_records, read_record
+from cprspec.runs.tables import last_table
 from cprspec.runs.tail import read_events
 
 STALE_S = 30.0
 """A run that has not touched its status for so many seconds is stale."""
-
-MAX_FILE = 64 << 20
-"""No JSON or TOML file of a run is larger than this, bytes; a larger one is not read."""
-
-_TABLE = re.compile(r"epoch-(\d{4,})\.json")
 
 
 @frozen(kw_only=True)
@@ -90,6 +83,8 @@ class RunSummary:
     records: tuple[Record, ...]
     published: tuple[Published, ...]
     recipe: str
+    evaluations: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    """Each finished evaluation's file as JSON, by its name."""
     evaluating: events.Evaluating | None = None
     """How far the evaluation is that trains a classifier now, or did when the run ended early."""
     problems: tuple[str, ...] = field(default=())
@@ -98,22 +93,24 @@ class RunSummary:
 def summarise(run: RunDir) -> RunSummary:
     """Read the run in `run.path`."""
     problems: list[str] = []
-    resolved = _read_toml(run.resolved, problems)
+    resolved = read_toml(run.resolved, problems)
     status = read_status(run, problems)
     happened = _events(run, problems)
     phases = _phases(run, resolved, happened, problems)
     seed = resolved.get("seed")
     seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
     records = [record for phase in phases if phase.table for record in mining_records(phase.table, phase.name, seed)]
+    evaluations = _evaluations(run, problems)
     return RunSummary(
         run=run,
         experiment=as_text(resolved.get("name")) or run.experiment_name,
         seed=seed,
         status=status,
         phases=phases,
-        records=(*records, *_evaluations(run, problems)),
+        records=(*records, *_records(run, evaluations, problems)),
         published=_published(resolved),
         recipe=json.dumps(_recipe(resolved), sort_keys=True, default=str) if resolved else f"unknown {run.label}",
+        evaluations=evaluations,
         evaluating=_evaluating(happened),
         problems=tuple(problems),
     )
@@ -121,7 +118,7 @@ def summarise(run: RunDir) -> RunSummary:
 
 def read_status(run: RunDir, problems: list[str]) -> Status:
     """The state of a run. One that says it is running and is silent is `stale`."""
-    data = _read_json(run.status, problems, "status")
+    data = read_json(run.status, problems, "status")
     if data is None:
         return Status()
     beat = as_number(data.get("heartbeat"))
@@ -175,7 +172,7 @@ def _phases(
     for name in named if isinstance(named, Mapping) else ():
         if name not in phases:
             ordered.append(PhaseSummary(name=name, position=len(ordered)))
-    return tuple(evolve(phase, table=_last_table(run, phase.name, problems)) for phase in ordered)
+    return tuple(evolve(phase, table=last_table(run, phase.name, problems)) for phase in ordered)
 
 
 def _events(run: RunDir, problems: list[str]) -> list[events.Event]:
@@ -192,32 +189,22 @@ def _events(run: RunDir, problems: list[str]) -> list[events.Event]:
     return found
 
 
-def _last_table(run: RunDir, phase: str, problems: list[str]) -> Mapping[str, Any] | None:
-    """The mining table of the last epoch that has one."""
-    if not NAME.fullmatch(phase):
-        return None
-    try:
-        names = [name for name in os.listdir(run.mining(phase)) if _TABLE.fullmatch(name)]  # noqa: PTH208
-    except OSError:
-        return None  # this phase does not mine
-    for name in sorted(names, key=lambda n: (len(n), n), reverse=True):
-        if (table := _read_json(run.mining(phase) / name, problems, "mining")) is not None:
-            return table
-    return None
-
-
-def _evaluations(run: RunDir, problems: list[str]) -> list[Record]:
+def _evaluations(run: RunDir, problems: list[str]) -> dict[str, Mapping[str, Any]]:
     try:
         paths = sorted(run.evaluations.glob("*.json"))
     except OSError:
-        return []
+        return {}
+    read = {path.stem: read_json(path, problems, "evaluation") for path in paths}
+    return {name: data for name, data in read.items() if data is not None}
+
+
+def _records(run: RunDir, evaluations: Mapping[str, Mapping[str, Any]], problems: list[str]) -> list[Record]:
     records: list[Record] = []
-    for path in paths:
-        data = _read_json(path, problems, "evaluation")
-        found = data.get("records") if data else None
+    for name, data in evaluations.items():
+        found = data.get("records")
         some = [read_record(item) for item in found] if isinstance(found, list) else []
         if None in some:
-            problems.append(f"{path}: {some.count(None)} records cannot be read")
+            problems.append(f"{run.evaluations / name}.json: {some.count(None)} records cannot be read")
         records += [record for record in some if record is not None]
     return records
 
@@ -247,47 +234,6 @@ def _recipe(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(table: object, key: str) -> object:
     return {k: v for k, v in table.items() if k != key} if isinstance(table, Mapping) else table
-
-
-def _read_toml(path: Path, problems: list[str]) -> Mapping[str, Any]:
-    text = _read(path, problems)
-    if text is None:
-        return {}
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError):
-        problems.append(f"{path}: not TOML")
-        return {}
-
-
-def _read_json(path: Path, problems: list[str], kind: str) -> Mapping[str, Any] | None:
-    text = _read(path, problems)
-    if text is None:
-        return None
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        data = None
-    if isinstance(data, Mapping) and data.get("kind", kind) == kind:
-        return data
-    problems.append(f"{path}: not a JSON object of kind '{kind}'")
-    return None
-
-
-def _read(path: Path, problems: list[str]) -> str | None:
-    """The text of a file that a run may not have yet; only a regular file of a sensible size is opened."""
-    try:
-        if not path.is_file():
-            return None
-        if path.stat().st_size > MAX_FILE:
-            problems.append(f"{path}: larger than {MAX_FILE} bytes")
-            return None
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        problems.append(f"{path}: not UTF-8")
-    except OSError as error:
-        problems.append(f"{path}: {error.strerror or error}")
-    return None
 
 
 def _whole(value: object) -> int | None:

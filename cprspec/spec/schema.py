@@ -111,6 +111,9 @@ class Launch:
     )
     log_every: int = option(10, help="steps from one step event to the next", ge=1)
     replay: bool = option(True, help="record the last mined epoch of each phase, for `cprspec mine`")
+    strips: int = option(
+        2, help="mined examples of each class that small pictures are kept of, at most 4; 0 keeps none", ge=0, le=4
+    )
 
 
 @frozen(kw_only=True)

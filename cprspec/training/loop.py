@@ -11,26 +11,31 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
-from cprspec.errors import CprspecError, Problem
-from cprspec.learning.exchange import gather_cat
+from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
+from cprspec.mining.picks import stage_ranks
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
-from cprspec.runs.ranks import SAVE, STEP, WAIT
+from cprspec.runs.ranks import SAVE
+from cprspec.training.feed import awaited, make_loader
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
+from cprspec.training.not_finite import broken_gradients, stop_before_update
 from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Batch, Stepper
+from cprspec.training.stepper import Batch, Picks, Stepper
+from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
-from cprspec.video.clips import PhaseOrder, train_loader
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
@@ -40,6 +45,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
+    strips = Strips(job)
     tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     batches = awaited(job, make_loader(job, tally))
@@ -59,7 +65,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
             figures: Mapping[str, float | None] = {}
             epoch_over = tally.step == job.steps_per_epoch
             if epoch_over:
-                figures = finish_epoch(job, ledger, tally)
+                figures = finish_epoch(job, ledger, strips, tally)
                 recorder.finish(tally.epoch)
                 tally = Tally(epoch=tally.epoch + 1)
             overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
@@ -149,15 +155,30 @@ def record(stepper: Stepper, ledger: Ledger) -> None:
     for picks in stepper.picks():
         counts = gather_cat(picks.counts[None]).sum(0).cpu().numpy()
         query_M, selected_MP = (gather_cat(ids).cpu().numpy() for ids in (picks.video_N, picks.selected_NP))
-        ledger.add(query_M, selected_MP, counts, direction=picks.direction)
+        ledger.add(query_M, selected_MP, counts, direction=picks.direction, ranks=partial(ranks_of, picks))
 
 
-def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> Mapping[str, float | None]:
-    """Report the epoch and write its mining table; its figures, by which checkpoints can be the best."""
+def ranks_of(picks: Picks, row_R: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`stage_ranks` of some rows of a micro-batch of all ranks; every rank asks for the same."""
+    each = len(picks.video_N)
+    own_R = torch.from_numpy(row_R // each == rank())
+    own_r = (torch.from_numpy(row_R)[own_R] % each).to(picks.video_N.device)
+    ranks_rPS = stage_ranks(picks.mined, own_r)
+    ranks_RPS = ranks_rPS.new_full((len(row_R), *ranks_rPS.shape[1:]), -1)
+    ranks_RPS[own_R] = ranks_rPS
+    found: NDArray[np.int64] = gather_cat(ranks_RPS[None]).amax(0).cpu().numpy()
+    return found
+
+
+def finish_epoch(job: Job, ledger: Ledger, strips: Strips, tally: Tally) -> Mapping[str, float | None]:
+    """Report the epoch and write its mining table, after the strips that it names.
+
+    Its figures are what a checkpoint can be the best by.
+    """
     mining = ledger.finish(tally.epoch) if job.phase.miner is not None else None
     clips = job.phase.batch_size * job.steps_per_epoch
     if job.ranks.first and mining is not None:
-        atomic_write_json(job.folder / "mining" / f"epoch-{tally.epoch:04d}.json", mining.to_json())
+        atomic_write_json(job.folder / "mining" / f"epoch-{tally.epoch:04d}.json", mining.to_json(strips.draw(mining)))
     loss, own_key = tally.loss / job.steps_per_epoch, tally.own_key / job.steps_per_epoch
     precision = mining.precision if mining else None
     cmr_source_median = mining.cmr_source_median if mining else None
@@ -175,73 +196,3 @@ def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> Mapping[str, float |
         "precision": precision,
         "cmr_source_median": cmr_source_median,
     }
-
-
-def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tensor, broken: list[str]) -> None:
-    """A loss or gradient that is not finite ends the run before it reaches the weights; the batch's clips go into a file."""
-    step = job.global_step(tally)
-    ids = gather_cat(video_N).tolist()
-    path = job.folder / f"non-finite-step-{step:06d}.json"
-    if job.ranks.first:
-        videos = [{"video": v, "name": job.index.videos[v].name} for v in ids]
-        facts = {
-            "schema": 1, "kind": "non-finite", "phase": job.phase.name, "epoch": tally.epoch, "step": step,
-            "loss": repr(loss), "gradients": broken, "videos": videos,
-        }  # fmt: skip
-        atomic_write_json(path, facts)
-    what = (
-        f"loss is {loss}" if not math.isfinite(loss) else f"{len(broken)} gradients are not finite, first {broken[0]}"
-    )
-    where = f"phase '{job.phase.name}', epoch {tally.epoch}, step {step}"
-    hint = (
-        f"as it is the run ends here again: lower the learning rate or set precision = 'float32'; the {len(ids)} clips of "
-        f"the batch are in {path}"
-    )
-    raise CprspecError(Problem(f"{where}: {what}; weights were not updated", hint=hint), exit_code=1)
-
-
-def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
-    """One loader for all the rest of the phase, so that its workers start once."""
-    needed = [*job.phase.views, *([job.mining_view] if job.mining_view else [])]
-    order = PhaseOrder(
-        n=len(job.index.ids("train")),
-        batch_size=job.phase.batch_size,
-        accumulate=job.phase.accumulate,
-        rank=job.ranks.rank,
-        world_size=job.ranks.world,
-        seed=job.phase.seed,
-        first_epoch=tally.epoch,
-        first_step=tally.step,
-        epochs=job.phase.epochs,
-    )
-    return train_loader(
-        index=job.index,
-        views={name: job.views[name] for name in dict.fromkeys(needed)},
-        clip=job.phase.clip,
-        clips=job.phase.framework.clips_per_video,
-        augment=job.phase.augment,
-        store=job.store,
-        order=order,
-        workers=job.launch.workers,
-        pin_memory=job.ranks.device.type == "cuda",
-    )
-
-
-def awaited(job: Job, loader: torch.utils.data.DataLoader[Batch]) -> Iterator[Batch]:
-    """The batches of `loader`; while this rank waits for one, its state says so, with the first file of the batch."""
-    videos, ids = job.index.videos, job.index.ids("train")
-    batches = iter(loader)
-    for keys in loader.batch_sampler or ():
-        _, position = keys[0]
-        job.alive.at(WAIT, videos[ids[position]].path)
-        batch = next(batches)
-        job.alive.at(STEP)
-        yield batch
-
-
-def broken_gradients(encoder: torch.nn.Module) -> list[str]:
-    """The names of the parameters whose gradient is not finite everywhere."""
-    named = [(name, p.grad) for name, p in encoder.named_parameters() if p.grad is not None]
-    if not named or bool(torch.isfinite(torch.stack(torch._foreach_norm([g for _, g in named]))).all()):
-        return []
-    return [name for name, gradient in named if not bool(torch.isfinite(gradient).all())] or ["their norm"]

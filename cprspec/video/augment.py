@@ -8,6 +8,8 @@ Legend: T frames, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from attrs import frozen
@@ -19,11 +21,21 @@ from cprspec.spec.schema import Clip
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
+Step = Callable[[Bytes, Bytes, int], object]
+"""One thing that is done to a frame `[H,W,3]`: from, to, and the frame's number in the clip."""
+
 COLOURS = ("brightness", "contrast", "saturation", "hue")
 
 MIRRORED: Bytes = np.array([128 if level == 128 else 255 - level for level in range(256)], np.uint8)
 """Quantised x flow negated. 0 pixels lie between levels 127 and 128 and are stored as 128, so 128 stays: what stands still
 does so in the mirror too, and a still background does not tell that it was mirrored. Every other level is exact."""
+
+X_MIRRORED: Bytes = np.stack([np.arange(256, dtype=np.uint8)] * 2 + [MIRRORED], axis=-1)[None]
+"""The same as a table for pictures of (128, y, x)."""
+
+NO_MOTION = 128
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+"""What red, green and blue add to grey."""
 
 
 @frozen
@@ -108,52 +120,110 @@ def _draw_box(
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def apply(clip_THWC: Bytes, drawn: Drawn, size: int, *, is_flow: bool = False, flow_aware: bool = False) -> Bytes:
-    """The augmented clip `[T,size,size,3]`. Flow arrives as (128, y, x).
+def apply(
+    clip_THWC: Bytes,
+    drawn: Drawn,
+    size: int,
+    *,
+    is_flow: bool = False,
+    flow_aware: bool = False,
+    out: Bytes | None = None,
+) -> Bytes:
+    """The augmented clip `[T,size,size,3]`, in `out` if given. Flow `[T,H,W,2]` (x, y) becomes (128, y, x) on the way.
 
     With `flow_aware`, mirroring negates x (see `MIRRORED`) and colours are left alone.
     """
-    if drawn.frame is not None and clip_THWC.shape[1:3] != drawn.frame:
-        tall, wide = drawn.frame
-        clip_THWC = np.stack([cv2.resize(frame, (wide, tall), interpolation=cv2.INTER_LINEAR) for frame in clip_THWC])
-    top, left, height, width = drawn.box
-    cut = clip_THWC[:, top : top + height, left : left + width]
-    # PIL's bicubic smooths when it shrinks; OpenCV's does not, which matters from about 1.5. Area costs 2.6 times as much.
-    method = cv2.INTER_AREA if max(height, width) > 1.5 * size else cv2.INTER_CUBIC
-    out = np.empty((len(clip_THWC), size, size, 3), np.uint8)
-    for t, frame in enumerate(cut):
-        cv2.resize(frame, (size, size), out[t], interpolation=method)
-    if not (is_flow and flow_aware):
-        for name, factor in drawn.colours:
-            out = _colour(out, name, factor)
-        if drawn.gray:
-            out = np.stack([f[..., c : c + 1].repeat(3, -1) for f, c in zip(out, drawn.gray, strict=True)])
-    if drawn.sigma:
-        for frame in out:
-            cv2.GaussianBlur(frame, (0, 0), drawn.sigma, frame)
-    if drawn.flip:
-        out = out[:, :, ::-1].copy()
-        if is_flow and flow_aware:
-            out[..., 2] = MIRRORED[out[..., 2]]
+    if out is None:
+        out = np.empty((len(clip_THWC), size, size, 3), np.uint8)
+    steps = [_cut_out(clip_THWC, drawn, size), *_changes(drawn, is_flow and flow_aware)]
+    # A frame goes through all steps before the next one, within what the processor's cache holds.
+    between = np.empty((2, size, size, 3), np.uint8)
+    for t, frame in enumerate(clip_THWC):
+        for number, step in enumerate(steps, start=1):
+            target = out[t] if number == len(steps) else between[number % 2]
+            step(frame, target, t)
+            frame = target  # noqa: PLW2901  each step takes what the one before made
     return out
 
 
-def _colour(clip: Bytes, name: str, factor: float) -> Bytes:
-    sheet = clip.reshape(-1, clip.shape[2], 3)  # frames below each other: one call for the clip
+def _cut_out(clip_THWC: Bytes, drawn: Drawn, size: int) -> Step:
+    """The first step: the box of a stored picture at the clip's size. As published the box is resized bicubically."""
+    top, left, height, width = drawn.box
+    tall, wide = drawn.frame or clip_THWC.shape[1:3]
+    first = (tall, wide) != clip_THWC.shape[1:3]
+    # PIL's bicubic smooths when it shrinks; OpenCV's does not, which matters from about 1.5. Area costs 4 times as much.
+    method = cv2.INTER_AREA if max(height, width) > 1.5 * size else cv2.INTER_CUBIC
+    region = (height, width) if not first else clip_THWC.shape[1:3]
+    coded = np.full((*region, 3), NO_MOTION, np.uint8) if clip_THWC.shape[3] == 2 else None
+
+    def cut_out(source: Bytes, target: Bytes, _t: int) -> None:
+        cut = source if first else source[top : top + height, left : left + width]
+        if coded is not None:
+            cv2.mixChannels([cut], [coded], [1, 1, 0, 2])
+            cut = coded
+        if first:
+            cut = np.asarray(cv2.resize(cut, (wide, tall), interpolation=cv2.INTER_LINEAR))
+            cut = cut[top : top + height, left : left + width]
+        if (height, width) == (size, size):
+            np.copyto(target, cut)
+        else:
+            cv2.resize(cut, (size, size), target, interpolation=method)
+
+    return cut_out
+
+
+def _changes(drawn: Drawn, aware: bool) -> list[Step]:
+    """What is done to a picture after it has been cut out, in order."""
+    steps: list[Step] = []
+    if not aware:
+        steps += [_colour(name, factor) for name, factor in drawn.colours]
+        if drawn.gray:
+            steps.append(_gray(drawn.gray))
+    if drawn.sigma:
+        steps.append(_blur(drawn.sigma))
+    if drawn.flip:
+        steps.append(lambda source, target, _t: cv2.flip(source, 1, target))
+        if aware:
+            steps.append(lambda source, target, _t: cv2.LUT(source, X_MIRRORED, target))
+    return steps
+
+
+def _colour(name: str, factor: float) -> Step:
     if name == "brightness":
-        return _bytes(cv2.convertScaleAbs(sheet, alpha=factor), clip)
-    if name == "contrast":
-        means = [round(float(cv2.mean(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY))[0])) for f in clip]
-        return np.stack(
-            [cv2.addWeighted(f, factor, np.full_like(f, m), 1 - factor, 0) for f, m in zip(clip, means, strict=True)]
-        )
+        return lambda source, target, _t: cv2.convertScaleAbs(source, target, factor)
     if name == "saturation":
-        grey = cv2.cvtColor(cv2.cvtColor(sheet, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        return _bytes(cv2.addWeighted(sheet, factor, grey, 1 - factor, 0), clip)
-    hsv = cv2.cvtColor(sheet, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(factor * 255) % 256)  # wraps around, as the circle does
-    return _bytes(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), clip)
+        mix = np.float32(factor) * np.eye(3, dtype=np.float32) + np.float32(1 - factor) * GREY
+        return lambda source, target, _t: cv2.transform(source, mix, target)
+    if name == "contrast":
+        return lambda source, target, _t: _contrast(source, target, factor)
+    turn = np.uint8(round(factor * 255) % 256)
+
+    def hue(source: Bytes, target: Bytes, _t: int) -> None:
+        hsv = np.asarray(cv2.cvtColor(source, cv2.COLOR_RGB2HSV_FULL))
+        hsv[..., 0] += turn  # wraps around, as the circle does
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, target)
+
+    return hue
 
 
-def _bytes(sheet: object, clip: Bytes) -> Bytes:
-    return np.asarray(sheet, np.uint8).reshape(clip.shape)
+def _contrast(source: Bytes, target: Bytes, factor: float) -> None:
+    mean = round(cv2.mean(cv2.cvtColor(source, cv2.COLOR_RGB2GRAY))[0])
+    away = np.zeros((3, 4), np.float32)
+    away[[0, 1, 2], [0, 1, 2]] = factor
+    away[:, 3] = mean * (1 - factor)
+    cv2.transform(source, away, target)
+
+
+def _gray(channels: tuple[int, ...]) -> Step:
+    def gray(source: Bytes, target: Bytes, t: int) -> None:
+        cv2.mixChannels([source], [target], [channels[t], 0, channels[t], 1, channels[t], 2])
+
+    return gray
+
+
+def _blur(sigma: float) -> Step:
+    """Gaussian, beyond the border the border's own pixels, as in PIL. GaussianBlur on bytes takes three times as long."""
+    kernel = cv2.getGaussianKernel(round(6 * sigma + 1) | 1, sigma)
+    return lambda source, target, _t: cv2.sepFilter2D(
+        source, -1, kernel, kernel, target, borderType=cv2.BORDER_REPLICATE
+    )

@@ -1,15 +1,12 @@
-"""Decoding with PyAV, defended: regular files only, no protocol but `file`, bounded sizes, one kind of error.
+"""Decoding with PyAV, behind the defences of `opening`: pictures upright, bounded in number, one kind of error.
 
-A frame is known by its position in the order of presentation, counted over what the decoder gives. Files are untrusted:
-playlists and other formats that open further files are refused, and so is what would not fit into memory.
+A frame is known by its position in the order of presentation, counted over what the decoder gives, whatever the times
+between frames. Turned videos are turned back.
 Legend: N frames of a video, T frames of a clip, H height, W width; pictures are uint8 RGB.
 """
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -20,80 +17,29 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
+from cprspec.data.defects import Defect
+from cprspec.video.opening import MAX_PIXELS, BadVideo, check_size, open_video
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-MAX_PIXELS = 9_400_000
-"""Largest frame that is decoded: 4096 x 2294, so that no file takes all memory."""
-
 MAX_BYTES = 4 * 2**30
 """Most that one video may take as pictures, since whole videos are decoded: 36 minutes at 30 fps, 128 x 171 pixels."""
-
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,mpegvideo,ogg,asf,flv,h264,hevc"
-"""Containers that hold their own frames, by FFmpeg's names. Playlists (hls, concat, dash, image2) open other files."""
 
 TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers whose packets carry times of presentation, so that a frame can be found without decoding what is before."""
 
 
-class BadVideo(CprspecError):  # noqa: N818  it says what is bad
-    """A file that cannot be read as a video, and why."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(Problem(f"not a readable video: {reason}", Place(str(path))), exit_code=1)
-        self.path = path
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[BadVideo], tuple[Path, str]]:
-        return BadVideo, (self.path, self.reason)  # workers send it to their parent
-
-
-@contextmanager
-def open_video(path: Path) -> Iterator[InputContainer]:
-    """The opened container of a regular file. Whatever goes wrong inside the context is a `BadVideo`."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO or a device would hang
-            raise BadVideo(path, "not a regular file")
-        options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-        with av.open(str(path.absolute()), options=options) as container:  # absolute: never read as `protocol:`
-            _limit(path, container)
-            yield container
-    except CprspecError:
-        raise
-    except Exception as error:  # PyAV's errors are not one family
-        raise BadVideo(path, _reason(error)) from error
-
-
-def _limit(path: Path, container: InputContainer) -> None:
-    """Refuse what cannot be decoded within bounds, before a frame is."""
-    if not container.streams.video:
-        raise BadVideo(path, "no video stream")
-    codec = container.streams.video[0].codec_context
-    if codec.width * codec.height > MAX_PIXELS:
-        raise BadVideo(
-            path, f"frames of {codec.width} x {codec.height} pixels; at most {MAX_PIXELS} pixels are decoded"
-        )
-    codec.options = {"max_pixels": str(MAX_PIXELS)}  # for frames that are larger than the header says
-    codec.thread_count = 1  # the store decodes many videos at once
-
-
-def _reason(error: Exception) -> str:
-    """One short line: what the operating system or the decoder says, without repeating the file's name."""
-    text = getattr(error, "strerror", None) or str(error).split(":", 1)[0] or "no reason given"
-    return clean(f"{text} ({type(error).__name__})", MAX_ECHO)
-
-
 def read_frames(path: Path, short_side: int) -> Bytes:
     """Every frame `[N,H,W,3]`, its short side resized to `short_side` pixels. Raises `BadVideo`."""
-    with open_video(path) as container:
+    with open_video(path) as (container, stream):
         resize = _Resize(path, short_side)
         frames: list[Bytes] = []
-        for frame in container.decode(container.streams.video[0]):
+        for frame in container.decode(stream):
             frames.append(resize(frame))
             if len(frames) * frames[0].nbytes > MAX_BYTES:
-                raise BadVideo(path, f"more than {MAX_BYTES >> 30} GiB of pictures; cut it into shorter videos")
+                reason = f"more than {MAX_BYTES >> 30} GiB of pictures; cut it into shorter videos"
+                raise BadVideo(path, reason, Defect.TOO_LARGE)
     if not frames:
         raise BadVideo(path, "no frame can be decoded")
     return np.stack(frames)
@@ -114,8 +60,7 @@ def read_clip(path: Path, indices: Ints, short_side: int) -> Bytes:
 
 def _seek_and_read(path: Path, wanted: set[int], short_side: int) -> dict[int, Bytes] | None:
     """The frames at `wanted` by position, or None where times do not lead to every one of them."""
-    with open_video(path) as container:
-        stream = container.streams.video[0]
+    with open_video(path) as (container, stream):
         times = _times(container, stream)
         if times is None or max(wanted) >= len(times):
             return None
@@ -142,9 +87,9 @@ def _times(container: InputContainer, stream: VideoStream) -> list[int] | None:
 
 def _count_and_read(path: Path, wanted: set[int], short_side: int) -> dict[int, Bytes]:
     found: dict[int, Bytes] = {}
-    with open_video(path) as container:
+    with open_video(path) as (container, stream):
         resize, count = _Resize(path, short_side), 0
-        for frame in container.decode(container.streams.video[0]):
+        for frame in container.decode(stream):
             if count in wanted:
                 found[count] = resize(frame)
             count += 1
@@ -153,13 +98,19 @@ def _count_and_read(path: Path, wanted: set[int], short_side: int) -> dict[int, 
     raise BadVideo(path, f"has {count} frames, and frame {max(wanted)} is asked for")
 
 
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """How many quarters, counter-clockwise, a frame must be turned to stand upright; other angles are left alone."""
+    return 0 if frame.rotation % 90 else frame.rotation // 90 % 4
+
+
 class _Resize:
-    """Frames to RGB at one size, that of the first; one reformatter for all, since making one costs more than using it."""
+    """Frames to RGB, upright, at the size of the first; one reformatter for all, since making one costs more than its use."""
 
     def __init__(self, path: Path, short_side: int) -> None:
         self._path, self._short_side = path, short_side
         self._size: tuple[int, int] | None = None
         self._method = Interpolation.AREA
+        self._quarters = 0
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Bytes:
@@ -169,9 +120,12 @@ class _Resize:
         picture = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=self._method, threads=1
         )
-        return cast(Bytes, picture.to_ndarray())
+        upright = picture.to_ndarray()
+        return cast(Bytes, np.rot90(upright, self._quarters) if self._quarters else upright)
 
     def _choose(self, frame: av.VideoFrame) -> tuple[int, int]:
+        check_size(self._path, frame.width, frame.height)
+        self._quarters = quarter_turns(frame)
         scale = self._short_side / min(frame.width, frame.height)
         width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
         if width * height > MAX_PIXELS:  # such as 8192 x 2, enlarged

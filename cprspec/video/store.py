@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from cprspec.components.views import Flow
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import View
-from cprspec.video.decode import BadVideo, read_frames
+from cprspec.video.decode import read_frames
 from cprspec.video.flow import compute_flow, quantise
+from cprspec.video.opening import BadVideo
 
 Bytes = NDArray[np.uint8]
 

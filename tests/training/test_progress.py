@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from cprspec.runs import events
-from cprspec.training.progress import Progress, duration
+from cprspec.training.progress import Progress
 
 PHASE = events.PhaseStarted(
     phase="rgb", position=1, of=3, views=("rgb",), miner="cascade", epochs=2, steps_per_epoch=50, reused_from=None
@@ -92,22 +92,6 @@ def test_an_evaluation_that_trains_tells_how_far_it_is():
     assert "evaluation act, rgb on clips: epoch 7 of 40" in stream.getvalue()
 
 
-def test_time_left_is_never_negative_and_unknown_at_first():
-    with Progress(io.StringIO()) as progress:
-        assert progress.seconds_left() is None
-        progress.show(PHASE)
-        progress.show(evolve(STEP, step=0, t_s=100.0))
-        assert progress.seconds_left() is None
-        progress.show(evolve(STEP, step=10, t_s=90.0))
-        assert progress.seconds_left() == 0.0
-        progress.show(evolve(STEP, step=20, t_s=120.0))
-        assert progress.seconds_left() == pytest.approx(79.0)
-        progress.show(evolve(STEP, step=500, t_s=130.0))
-        assert progress.seconds_left() == 0.0
-        progress.show(evolve(PHASE, phase="next"))
-        assert progress.seconds_left() is None
-
-
 def test_a_terminal_gets_the_live_display():
     stream = Terminal()
     with Progress(stream) as progress:
@@ -149,15 +133,3 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
 
 def test_a_loss_that_is_not_known_is_a_dash():
     assert "loss -," in shown(PHASE, evolve(STEP, loss=None, t_s=9.0))
-
-
-def test_durations():
-    assert [duration(s) for s in (-5, 0.4, 59.4, 59.6, 3599, 3600, 90000)] == [
-        "0 s",
-        "0 s",
-        "59 s",
-        "1 min 00 s",
-        "59 min 59 s",
-        "1 h 00 min",
-        "25 h 00 min",
-    ]

@@ -44,6 +44,7 @@ def test_no_pickle_is_written(reference):
         ".safetensors",
         ".lock",
         ".log",
+        ".jpg",
     }
 
 

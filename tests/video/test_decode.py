@@ -1,15 +1,13 @@
 """Decoding: a clip equals the same frames of the whole video, and every damaged file gives one kind of error."""
 
-import os
-import pickle
-
 import av
 import numpy as np
 import pytest
 from small_videos import make_video
 
-from cprspec.video import decode
-from cprspec.video.decode import BadVideo, read_clip, read_frames
+from cprspec.video import decode, opening
+from cprspec.video.decode import read_clip, read_frames
+from cprspec.video.opening import BadVideo
 
 B_FRAMES = {"bf": "3", "g": "12"}
 
@@ -61,39 +59,11 @@ def test_too_few_frames_are_an_error_with_the_count(tmp_path):
         read_clip(path, np.array([3, 12]), 48)
 
 
-def test_what_is_no_video_is_one_kind_of_error_that_names_the_file(tmp_path):
-    good = make_video(tmp_path / "good.mp4").read_bytes()
-    (tmp_path / "empty.mp4").write_bytes(b"")
-    (tmp_path / "text.mp4").write_text("<html>not found</html>")
-    (tmp_path / "no_head.mp4").write_bytes(good[200:])
-    (tmp_path / "folder.mp4").mkdir()
-    os.mkfifo(tmp_path / "fifo.mp4")
-    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere")
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{tmp_path / 'good.mp4'}\n#EXT-X-ENDLIST\n"
-    (tmp_path / "playlist.mp4").write_text(playlist)
-    (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile '{tmp_path / 'good.mp4'}'\n")
-    for name in ("empty", "text", "no_head", "folder", "fifo", "dangling", "playlist", "concat", "missing"):
-        with pytest.raises(BadVideo, match=f"{name}.mp4: not a readable video: .") as caught:
-            read_frames(tmp_path / f"{name}.mp4", 32)
-        assert "\n" not in str(caught.value)
-
-
-def test_a_name_that_looks_like_a_protocol_is_a_file(tmp_path, monkeypatch):
-    make_video(tmp_path / "http:x.mp4", 5)
-    monkeypatch.chdir(tmp_path)
-    assert len(read_frames(type(tmp_path)("http:x.mp4"), 32)) == 5
-
-
 def test_sizes_are_bounded(tmp_path, monkeypatch):
     path = make_video(tmp_path / "x.mp4", 10)
     monkeypatch.setattr(decode, "MAX_BYTES", 5 * 32 * 43 * 3)
     with pytest.raises(BadVideo, match="GiB of pictures"):
         read_frames(path, 32)
-    monkeypatch.setattr(decode, "MAX_PIXELS", 96 * 72 - 1)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 96 * 72 - 1)
     with pytest.raises(BadVideo, match="96 x 72"):
         read_frames(path, 32)
-
-
-def test_the_error_travels_between_processes(tmp_path):
-    error = pickle.loads(pickle.dumps(BadVideo(tmp_path / "x.mp4", "why")))
-    assert (error.path, error.reason, error.exit_code) == (tmp_path / "x.mp4", "why", 1)
