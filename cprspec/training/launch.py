@@ -15,12 +15,14 @@ from cprspec.errors import CprspecError, Problem, clean, print_problems
 from cprspec.learning.ranks import LostPeerError
 from cprspec.processes import die_with_parent
 from cprspec.runs.layout import RunDir
+from cprspec.spec.schema import Resolved
 from cprspec.training.ports import check_port
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.report import note_end
 from cprspec.training.request import Request
 from cprspec.training.signals import Stopped
+from cprspec.training.space import check_space
 from cprspec.training.watch import Watch
 from cprspec.training.worker import check_ranks, preload_data_workers, work
 from cprspec.video.store import Store
@@ -89,6 +91,8 @@ def launch(request: Request, nodes: Nodes) -> Path:
     preload_data_workers()
     resolved = request.resolve()
     check_ranks(resolved, nodes.nproc * nodes.nnodes)
+    if nodes.node_rank == 0:
+        check_place(request, resolved)
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
     indices, store = read_data(resolved), Store()
     with filling() as progress:
@@ -102,7 +106,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
         _say(f"stopped; go on with: {_resume_command(request, nodes)}")
         raise
     except CprspecError as error:
-        if error.exit_code != 1:
+        if error.exit_code != 1 or request.run_dir is None or not request.run_dir.is_dir():
             raise
         # It failed on its way: what it has done is not lost.
         *others, last = error.problems
@@ -110,6 +114,15 @@ def launch(request: Request, nodes: Nodes) -> Path:
         raise CprspecError(
             [*others, evolve(last, hint=f"{last.hint}; {way_on}" if last.hint else way_on)], 1
         ) from error
+
+
+def check_place(request: Request, resolved: Resolved) -> None:
+    """Whether the run can be written where it shall lie: not read-only, nobody else's now, and large enough."""
+    run = RunDir(request.run_dir) if request.run_dir else None
+    if run is not None:
+        with run.lock():
+            pass  # rank 0 takes it again, later; who has it now is said at once
+    check_space(resolved, request.runs, run)
 
 
 def _resume_command(request: Request, nodes: Nodes) -> str:
