@@ -17,6 +17,7 @@ import typer
 from cprspec import __version__
 from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
+from cprspec.cli_figure import figure_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_weights import weights_app
@@ -38,6 +39,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
 app.add_typer(compare_app)
+app.add_typer(figure_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:

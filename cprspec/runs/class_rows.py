@@ -6,7 +6,7 @@ recognition. Over the seeds of a group (and over numbered splits) it is the mean
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -49,10 +49,20 @@ def class_rows(groups: Sequence[Members]) -> tuple[ClassesRow, ...]:
 
 def class_means(runs: Sequence[RunSummary]) -> dict[Of, dict[str, float]]:
     """Each class's number by its name, the mean over `runs` that have one, for everything that any of them has."""
+    return _means([*_mined(run, CMR), *_evaluated(run)] for run in runs)
+
+
+def random_means(runs: Sequence[RunSummary]) -> dict[Of, dict[str, float]]:
+    """The CMR that a miner which picks as often reaches at random, in the form of `class_means`."""
+    return _means(_mined(run, "random") for run in runs)
+
+
+def _means(runs: Iterable[Iterable[tuple[Of, str, float]]]) -> dict[Of, dict[str, float]]:
+    """The mean over runs of each run's own mean."""
     found: dict[Of, dict[str, list[float]]] = {}
     for run in runs:
         per_run: dict[Of, dict[str, list[float]]] = {}
-        for of, name, value in [*_mined(run), *_evaluated(run)]:
+        for of, name, value in run:
             per_run.setdefault(of, {}).setdefault(name, []).append(value)
         for of, classes in per_run.items():
             for name, values in classes.items():
@@ -86,15 +96,15 @@ def _row(group: str, other: str, of: Of, mine: Mapping[str, float], theirs: Mapp
     )
 
 
-def _mined(run: RunSummary) -> Iterator[tuple[Of, str, float]]:
-    """CMR of each class in each phase, in its last mined epoch."""
+def _mined(run: RunSummary, column: str) -> Iterator[tuple[Of, str, float]]:
+    """What each class has in `column` (by unit) in the last mined epoch of each phase: its CMR, or the random miner's."""
     for phase in run.phases:
         rows = phase.table.get("classes") if phase.table and phase.table.get("picks") else None
         for unit in UNITS:
             for row in rows if isinstance(rows, list) else ():
                 if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
                     continue
-                if (cmr := as_number(row.get(f"cmr_{unit}"))) is not None:
+                if (cmr := as_number(row.get(f"{column}_{unit}"))) is not None:
                     yield Of(metric=CMR, encoder=phase.name, unit=unit), row["name"], cmr
 
 
