@@ -8,7 +8,7 @@ KIND  kill, term, int, segv, stop, usr1 ...  sends itself this signal
       hang                                   never goes on, and holds no lock while it does
       error                                  raises an error that nobody expects
       nan                                    the loss becomes not a number
-      full-disk                              no file of this process can grow any more
+      full-disk                              no file of this process can grow beyond 4 KiB any more
 PLACE step (default)  before the step's work           wait  before it asks for the step's clips
       loss            when the loss is known           save  in the middle of writing a checkpoint of that step
 """
@@ -90,7 +90,7 @@ def _suffer(kind: str) -> bool:
             threading.Event().wait()
     if kind == "full-disk":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         return False
     os.kill(os.getpid(), getattr(signal, f"SIG{kind.upper()}"))
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -212,17 +213,20 @@ def child_main(request: Request) -> Ending:
     """The entry of a rank under torch elastic: being stopped is an end like another, a failure leaves by its exit code."""
     die_with_parent()
     try:
-        return Ending(work(request))
+        ending = Ending(work(request))
     except Stopped as stopped:
-        return Ending(None, stopped.number)
+        ending = Ending(None, stopped.number)
     except LostPeerError as error:
         code = error.exit_code
     except CprspecError as error:
         print_problems(error.problems)
+        sys.stderr.flush()
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 - said with the rank's number; its log file has the traceback
         rank = os.environ.get("RANK")
         print(clean(f"rank {rank} failed: {type(error).__name__}: {error}"), file=sys.stderr, flush=True)
         code = 1
-    # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
-    raise SystemExit(code)
+    else:
+        atexit.register(os._exit, 0)  # it would take a second to take torch apart, and nothing is left to do
+        return ending
+    os._exit(code)

@@ -88,7 +88,7 @@ class Watch:
         ):
             if found:
                 return self._how(found[0])
-        if left := [w for w in self._ranks if w.by_us and w.state is not None]:
+        if left := [w for w in self._ranks if w.by_us and w.state is not None and w.state.phase is not None]:
             return Problem(self._not_finished(left[0]), hint="the others waited for it in vain, and left")
         return Problem("the ranks lost each other", hint="logs/rankN.log in the run says where each was")
 

