@@ -95,7 +95,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
     if nodes.node_rank == 0:
         check_place(request, resolved)
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
-    indices, store = read_data(resolved), Store()
+    indices, store = read_data(resolved, print_problems), Store()
     with filling() as progress:
         fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
     print_problems(short_videos(resolved, indices, store))
@@ -229,4 +229,5 @@ def child_main(request: Request) -> Ending:
     else:
         atexit.register(os._exit, 0)  # it would take a second to take torch apart, and nothing is left to do
         return ending
-    os._exit(code)
+    # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
+    raise SystemExit(code)

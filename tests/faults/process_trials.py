@@ -172,7 +172,6 @@ def hang(lab: Lab, seed: int) -> None:
     options = (*TWO, "--set", f"launch.timeout_s={limit}")
     fault = f"{rank}:{rng.randrange(1, 8)}:{kind}:{place}"
     ended = lab.start("run", "small.toml", "--runs", runs, *options, fault=fault).wait()
-    run = only_run(runs)
     assert ended.code == 1, ended.talk
     assert f"rank {rank} has not finished step {fault.split(':')[1]} " in ended.last, (fault, ended.last)
     assert survivors(ended.pid) == []
