@@ -212,6 +212,7 @@ def _start_ranks(request: Request, nodes: Nodes, watch: Watch) -> Ending | None:
 def child_main(request: Request) -> Ending:
     """The entry of a rank under torch elastic: being stopped is an end like another, a failure leaves by its exit code."""
     die_with_parent()
+    ending, code = Ending(None), 0
     try:
         ending = Ending(work(request))
     except Stopped as stopped:
@@ -226,8 +227,8 @@ def child_main(request: Request) -> Ending:
         rank = os.environ.get("RANK")
         print(clean(f"rank {rank} failed: {type(error).__name__}: {error}"), file=sys.stderr, flush=True)
         code = 1
-    else:
-        atexit.register(os._exit, 0)  # it would take a second to take torch apart, and nothing is left to do
-        return ending
-    # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
-    raise SystemExit(code)
+    if code:
+        # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
+        raise SystemExit(code)
+    atexit.register(os._exit, 0)  # it would take a second to take torch apart, and nothing is left to do
+    return ending
