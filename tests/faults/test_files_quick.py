@@ -17,7 +17,6 @@ import pytest
         (trials.pickle_under_any_name, 2),
         (trials.wrong_weights, 6),
         (trials.changed_after_loading, 4),
-        (trials.fallback, 1),
         (trials.deleted_run, 1),
         (trials.full_disk, 1),
     ],

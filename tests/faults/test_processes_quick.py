@@ -18,14 +18,6 @@ def test_a_killed_rank_is_named_and_nothing_is_lost(lab):
     trials.kill_rank(lab, SEED)
 
 
-def test_a_hung_rank_is_named(lab):
-    trials.hang(lab, 1)
-
-
-def test_nothing_survives_the_launcher(lab):
-    trials.kill_launcher(lab, SEED)
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_stopped_at_a_place(lab, seed):
     trials.stop_at_a_place(lab, seed)
