@@ -20,6 +20,7 @@ from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
 from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
+from cprspec.cli_monitor import check_terminal, monitor_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(monitor_app)
 app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
@@ -183,6 +185,7 @@ def run(
     ] = False,
     restarts: Annotated[int, typer.Option(min=0, help="Start again this often when a process dies.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
+    tui: Annotated[bool, typer.Option("--tui", help="Open the monitor on the run, which goes on without it.")] = False,
     overrides: Set = None,
     roots: Root = None,
     registries: Registries = None,
@@ -203,6 +206,11 @@ def run(
         allow_world_size_change=allow_world_size_change,
     )
     wanted = read_requests(specs, common)
+    if tui:
+        check_terminal()
+        from cprspec.tui.beside import run_beside
+
+        raise typer.Exit(run_beside([word for word in sys.argv[1:] if word != "--tui"], folder))
     # Only now torch: what is wrong with an experiment is said at once.
     from cprspec.training.launch import Nodes, launch_all
 

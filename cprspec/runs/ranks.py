@@ -1,94 +1,53 @@
-"""What each rank of a run is doing: `ranks/N.json`, replaced every two seconds by the rank, read by anybody.
-
-A reader learns that a rank is gone or stopped from its heartbeat, which then no longer changes. See docs/run-directory.md.
-"""
+"""What each rank of a run is doing, from `ranks/N.json`; a run may have none."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+import re
+import time
 
-from attrs import asdict, fields, frozen
+from attrs import frozen
 
 from cprspec.runs.layout import RunDir
+from cprspec.runs.reading import read_json
+from cprspec.runs.records import as_number, as_text, as_whole
 
-SCHEMA, KIND = 1, "rank"
-
-START, WAIT, STEP, SAVE, EVALUATE, END = "start", "wait", "step", "save", "evaluate", "end"
-"""Stages: before the first step; waiting for clips; computing; writing; evaluating; done, or saved and leaving."""
-
-_WORDS = {
-    START: "starting",
-    WAIT: "waiting for clips",
-    STEP: "computing",
-    SAVE: "saving",
-    EVALUATE: "evaluating",
-    END: "leaving",
-}
+_FILE = re.compile(r"\d{1,6}\.json")
 
 
 @frozen(kw_only=True)
-class RankState:
-    """One rank. `file`: what it waits for or reads; `stage_s`: how long it has been in `stage`, seconds.
-
-    `peers`: it waits for other ranks. `cpu_cores`: cores that were busy with it since the last heartbeat. `heartbeat`: unix
-    seconds. The GPU's figures are None where there is none, or nobody knows.
-    """
+class RankHealth:
+    """One rank. `stage`: wait, step, save, evaluate; `file`: what it waits for or reads. None: not known."""
 
     rank: int
-    pid: int
-    host: str
+    pid: int | None = None
+    host: str | None = None
     phase: str | None = None
     epoch: int | None = None
     step: int | None = None
-    stage: str = START
+    stage: str | None = None
     file: str | None = None
-    stage_s: float = 0.0
-    peers: bool = False
     rss_gib: float | None = None
     cpu_cores: float | None = None
     gpu_gib: float | None = None
     gpu_use: float | None = None
-    heartbeat: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of the file."""
-        return {"schema": SCHEMA, "kind": KIND, **asdict(self)}
-
-    def where(self) -> str:
-        """In words: "in phase 'rgb', step 37, waiting for clips, in: FILE"."""
-        parts = [f"in phase '{self.phase}'"] if self.phase is not None else []
-        parts += [f"step {self.step}"] if self.step is not None else []
-        parts.append("waiting for the other ranks" if self.peers else _WORDS.get(self.stage, self.stage))
-        parts += [f"in: {self.file}"] if self.file is not None else []
-        return ", ".join(parts)
+    heartbeat_age_s: float | None = None
 
 
-def read_rank(path: Path) -> RankState | None:
-    """What stands in one file, or None where there is nothing that can be read."""
+def read_ranks(run: RunDir, problems: list[str]) -> list[RankHealth]:
+    """Every rank that wrote its file, in order."""
     try:
-        found = json.loads(path.read_bytes())
-        if not isinstance(found, dict) or found.get("kind") != KIND:
-            return None
-        known = {f.name: found[f.name] for f in fields(RankState) if f.name in found}
-        state = RankState(**known)
-    except (OSError, ValueError, TypeError, RecursionError):
-        return None
-    return state if all(_fits(f.type, getattr(state, f.name)) for f in fields(RankState)) else None
-
-
-def read_ranks(run: RunDir) -> dict[int, RankState]:
-    """Every rank of the run that can be read, by its number. Ranks of an earlier attempt stay until they are replaced."""
-    found = (read_rank(path) for path in run.rank(0).parent.glob("*.json"))
-    return {state.rank: state for state in sorted((s for s in found if s), key=lambda s: s.rank)}
-
-
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "float": (int, float), "bool": (bool,)}
-
-
-def _fits(declared: object, value: object) -> bool:
-    name, _, optional = str(declared).partition(" | ")
-    if value is None:
-        return bool(optional)
-    return isinstance(value, _TYPES[name]) and (name == "bool" or not isinstance(value, bool))
+        names = [path.name for path in run.rank(0).parent.iterdir() if _FILE.fullmatch(path.name)]
+    except OSError:
+        return []  # no rank has written yet, or this run is from before they did
+    ranks = []
+    for number in sorted(int(name.removesuffix(".json")) for name in names):
+        data = read_json(run.rank(number), problems, "rank")
+        if data is None:
+            continue
+        beat = as_number(data.get("heartbeat"))
+        texts = {key: as_text(data.get(key)) for key in ("host", "phase", "stage", "file")}
+        wholes = {key: as_whole(data.get(key)) for key in ("pid", "epoch", "step")}
+        numbers = {key: as_number(data.get(key)) for key in ("rss_gib", "cpu_cores", "gpu_gib", "gpu_use")}
+        age = None if beat is None else max(0.0, time.time() - beat)
+        ranks.append(RankHealth(rank=number, heartbeat_age_s=age, **texts, **wholes, **numbers))  # type: ignore[arg-type]
+    return ranks

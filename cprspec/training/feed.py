@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from cprspec.runs.ranks import STEP, WAIT
+from cprspec.runs.rank_state import STEP, WAIT
 from cprspec.training.job import Job, Tally
 from cprspec.training.stepper import Batch
 from cprspec.video.clips import PhaseOrder, train_loader

@@ -25,7 +25,7 @@ from cprspec.mining.picks import stage_ranks
 from cprspec.models.separable import use_whole, whole_is_faster
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
-from cprspec.runs.ranks import SAVE
+from cprspec.runs.rank_state import SAVE
 from cprspec.training.feed import awaited, make_loader
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger

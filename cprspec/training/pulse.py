@@ -26,7 +26,7 @@ from cprspec.errors import CprspecError, clean
 from cprspec.learning.ranks import Ranks
 from cprspec.runs.files import atomic_write_json, write_failed
 from cprspec.runs.layout import RunDir
-from cprspec.runs.ranks import END, START, RankState
+from cprspec.runs.rank_state import END, START, RankState
 from cprspec.training.signals import Stopped
 
 PULSE_S = 2.0

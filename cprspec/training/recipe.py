@@ -19,7 +19,7 @@ from cprspec.models.encoders import Weights, read_weights
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_bytes, atomic_write_json
 from cprspec.runs.layout import STOP_REQUESTED, RunDir
-from cprspec.runs.ranks import EVALUATE
+from cprspec.runs.rank_state import EVALUATE
 from cprspec.spec.plan import fingerprints
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
 from cprspec.training import checkpoint

@@ -20,7 +20,7 @@ from attrs import define, evolve, field
 from cprspec.errors import Problem
 from cprspec.learning.ranks import LOST_PEER
 from cprspec.runs.layout import RunDir
-from cprspec.runs.ranks import START, STEP, WAIT, RankState, read_ranks
+from cprspec.runs.rank_state import START, STEP, WAIT, RankState, read_ranks
 from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S
 
 POLL_S = 0.25

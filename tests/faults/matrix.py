@@ -39,7 +39,7 @@ class Row:
 
 
 ROWS = {
-    "P1": Row("one of two ranks is killed at a random step: named, none left, goes on bit for bit", 50, process_trials.kill_rank),
+    "P1": Row("one of two ranks is killed at a random step: named, goes on bit for bit", 50, process_trials.kill_rank),
     "P1-restart": Row("the same with `--restarts 1`: ends bit for bit as if nothing had happened", 5, process_trials.restart),
     "P2": Row("the run is killed at a random place or moment: goes on bit for bit", 50, process_trials.kill_alone),
     "P2-save": Row("killed in the middle of writing a checkpoint", 10, process_trials.kill_in_save),

@@ -194,6 +194,6 @@ def wait_for_steps(runs: Path, count: int, victim: Victim) -> Path:
 
 def rank_pids(run: Path) -> dict[int, int]:
     """The pid of each rank."""
-    from cprspec.runs.ranks import read_ranks
+    from cprspec.runs.rank_state import read_ranks
 
     return {rank: state.pid for rank, state in read_ranks(RunDir(run)).items()}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cprspec.runs.files import atomic_write_json
 from cprspec.runs.layout import RunDir
-from cprspec.runs.ranks import STEP, WAIT, RankState, read_rank, read_ranks
+from cprspec.runs.rank_state import STEP, WAIT, RankState, read_rank, read_ranks
 
 STATE = RankState(
     rank=1, pid=12, host="h", phase="rgb", epoch=0, step=37, stage=WAIT, file="a/b.mp4", rss_gib=1, heartbeat=5.5
