@@ -179,6 +179,13 @@ def run(
     nnodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     node_rank: Annotated[int, typer.Option(min=0, help="The number of this machine, from 0.")] = 0,
     rdzv_endpoint: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where machines meet.")] = "",
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Go on from an earlier checkpoint where the newest is damaged.")
+    ] = False,
+    allow_world_size_change: Annotated[
+        bool, typer.Option("--allow-world-size-change", help="Go on with another number of processes, not exactly.")
+    ] = False,
+    restarts: Annotated[int, typer.Option(min=0, help="Start again this often when a process dies.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
     tui: Annotated[bool, typer.Option("--tui", help="Open the monitor on the run, which goes on without it.")] = False,
     overrides: Set = None,
@@ -197,6 +204,8 @@ def run(
         registries=tuple(registries or ()),
         plugins=tuple(plugins or ()),
         fresh=fresh,
+        fallback=fallback,
+        allow_world_size_change=allow_world_size_change,
     )
     wanted = read_requests(specs, common)
     if tui:
@@ -207,7 +216,7 @@ def run(
     # Only now torch: what is wrong with an experiment is said at once.
     from cprspec.training.launch import Nodes, launch_all
 
-    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint)
+    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint, restarts=restarts)
     code, done = launch_all(wanted, nodes)
     if len(done) > 1:
         compare([str(path) for path in done], folder)
@@ -285,6 +294,8 @@ def main() -> NoReturn:
             traceback.print_exc()
         print_problems(error.problems)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,22 +19,24 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
-from cprspec.errors import CprspecError, Problem
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
 from cprspec.mining.picks import stage_ranks
 from cprspec.models.separable import use_whole, whole_is_faster
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
+from cprspec.runs.rank_state import SAVE
+from cprspec.training.feed import awaited, make_loader
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
+from cprspec.training.not_finite import broken_gradients, stop_before_update
 from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
 from cprspec.training.stepper import Batch, Picks, Stepper
 from cprspec.training.strips import Strips
-from cprspec.video.clips import PhaseOrder, train_loader
+from cprspec.training.writer import writing
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
@@ -48,29 +50,35 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     strips = Strips(job)
     tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
-    batches = iter(make_loader(job, tally))
+    batches = awaited(job, make_loader(job, tally))
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
-    while tally.epoch < phase.epochs:
-        for group in optimizer.param_groups:
-            group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
-        if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
-            miner = now
-            stepper.use_miner(now.build())
-        train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
-        tally.step += 1
-        epoch_over = tally.step == job.steps_per_epoch
-        if epoch_over:
-            finish_epoch(job, ledger, strips, tally)
-            recorder.finish(tally.epoch)
-            tally = Tally(epoch=tally.epoch + 1)
-        overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
-        stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
-        if epoch_over or overdue or stop:
-            last = save(job, stepper, optimizer, ledger, recorder, tally)
-            saved = time.monotonic()
-        if stop and tally.epoch < phase.epochs:
-            raise Stopped(stop, job.global_step(tally))
+    with writing(job) as writer:
+        while tally.epoch < phase.epochs:
+            job.alive.place(phase.name, tally.epoch, job.global_step(tally))
+            job.suffer("step", tally)
+            for group in optimizer.param_groups:
+                group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
+            if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
+                miner = now
+                stepper.use_miner(now.build())
+            train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
+            tally.step += 1
+            figures: Mapping[str, float | None] = {}
+            epoch_over = tally.step == job.steps_per_epoch
+            if epoch_over:
+                figures = finish_epoch(job, ledger, strips, tally)
+                recorder.finish(tally.epoch)
+                tally = Tally(epoch=tally.epoch + 1)
+            overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
+            stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
+            if epoch_over or overdue or stop:
+                job.alive.at(SAVE)
+                last = save(writer, job, stepper, optimizer, ledger, recorder, tally, figures)
+                saved = time.monotonic()
+            if stop and tally.epoch < phase.epochs:
+                writer.flush()
+                raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
 
@@ -120,6 +128,8 @@ def train_step(
     videos: list[torch.Tensor] = []
     for micro in range(phase.accumulate):
         asked = time.monotonic()
+        if not micro:
+            job.suffer("wait", tally)
         batch = next(batches)
         wait_s += time.monotonic() - asked
         last = micro == phase.accumulate - 1
@@ -132,9 +142,13 @@ def train_step(
     record(stepper, ledger)
     recorder.add()
     stepper.finish()
-    loss, own_key, spread = job.ranks.mean(stepper.numbers()).tolist()
-    if not _finite(loss, optimizer):
-        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device))
+    numbers = stepper.numbers()
+    if job.suffer("loss", tally):
+        numbers = numbers * math.nan
+    loss, own_key, spread = job.ranks.mean(numbers).tolist()
+    broken = broken_gradients(stepper.encoder)
+    if broken or not math.isfinite(loss):
+        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device), broken)
     if not warm_up:
         optimizer.step()
     seconds = time.monotonic() - began
@@ -171,62 +185,29 @@ def ranks_of(picks: Picks, row_R: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def finish_epoch(job: Job, ledger: Ledger, strips: Strips, tally: Tally) -> None:
-    """Report the epoch and write its mining table, after the strips that it names."""
+def finish_epoch(job: Job, ledger: Ledger, strips: Strips, tally: Tally) -> Mapping[str, float | None]:
+    """Report the epoch and write its mining table, after the strips that it names.
+
+    Its figures are what a checkpoint can be the best by.
+    """
     mining = ledger.finish(tally.epoch) if job.phase.miner is not None else None
     clips = job.phase.batch_size * job.steps_per_epoch
     if job.ranks.first and mining is not None:
         atomic_write_json(job.folder / "mining" / f"epoch-{tally.epoch:04d}.json", mining.to_json(strips.draw(mining)))
+    loss, own_key = tally.loss / job.steps_per_epoch, tally.own_key / job.steps_per_epoch
+    precision = mining.precision if mining else None
+    cmr_source_median = mining.cmr_source_median if mining else None
     job.report(
         events.Epoch(
             phase=job.phase.name, epoch=tally.epoch, step=(tally.epoch + 1) * job.steps_per_epoch,
-            loss=tally.loss / job.steps_per_epoch, own_key_accuracy=tally.own_key / job.steps_per_epoch,
-            precision=mining.precision if mining else None,
-            cmr_source_median=mining.cmr_source_median if mining else None,
+            loss=loss, own_key_accuracy=own_key, precision=precision, cmr_source_median=cmr_source_median,
             cmr_video_median=mining.cmr_video_median if mining else None,
             clips_per_s=clips / tally.seconds, seconds_s=tally.seconds, rss_gib=rss_gib(),
         )
     )  # fmt: skip
-
-
-def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tensor) -> None:
-    """A loss or gradient that is not finite ends the run before it reaches the weights."""
-    names = [job.index.videos[v].name for v in gather_cat(video_N).tolist()]
-    where = f"phase '{job.phase.name}', epoch {tally.epoch}, step {job.global_step(tally)}"
-    message = f"{where}: loss or gradient is not finite (loss {loss}); weights were not updated"
-    hint = f"lower the learning rate or set precision = 'float32'; clips of the batch: {', '.join(names[:8])} ..."
-    raise CprspecError(Problem(message, hint=hint), exit_code=1)
-
-
-def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
-    """One loader for all the rest of the phase, so that its workers start once."""
-    needed = [*job.phase.views, *([job.mining_view] if job.mining_view else [])]
-    order = PhaseOrder(
-        n=len(job.index.ids("train")),
-        batch_size=job.phase.batch_size,
-        accumulate=job.phase.accumulate,
-        rank=job.ranks.rank,
-        world_size=job.ranks.world,
-        seed=job.phase.seed,
-        first_epoch=tally.epoch,
-        first_step=tally.step,
-        epochs=job.phase.epochs,
-    )
-    return train_loader(
-        index=job.index,
-        views={name: job.views[name] for name in dict.fromkeys(needed)},
-        clip=job.phase.clip,
-        clips=job.phase.framework.clips_per_video,
-        augment=job.phase.augment,
-        store=job.store,
-        order=order,
-        workers=job.launch.workers,
-        pin_memory=job.ranks.device.type == "cuda",
-    )
-
-
-def _finite(loss: float, optimizer: torch.optim.Optimizer) -> bool:
-    if not math.isfinite(loss):
-        return False
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return not gradients or bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all())
+    return {
+        "loss": loss,
+        "own_key_accuracy": own_key,
+        "precision": precision,
+        "cmr_source_median": cmr_source_median,
+    }

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cprspec.components.augments import CoCLR, Crop
 from cprspec.data.index import Index
 from cprspec.errors import CprspecError, Problem
+from cprspec.processes import die_with_parent
 from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip
 from cprspec.video import augment as augmentation
@@ -276,8 +277,9 @@ def train_loader(
 
 
 def one_thread(_worker: int) -> None:
-    """A data worker uses one core, and leaves stop signals to its parent, which still wants the step's batches."""
+    """A data worker uses one core, leaves stop signals to its rank, which still wants the step's batches, and dies with it."""
+    die_with_parent()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to the whole process group
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # a terminal sends them to the whole process group
         signal.signal(number, signal.SIG_IGN)
