@@ -137,6 +137,12 @@ def open_store(root: Path) -> StoreFolder:
     return StoreFolder(root, options, manifest, videos, packets)
 
 
+def build_index(dataset: Dataset, root: Path) -> Index:
+    """The index of the data set `dataset` whose root is `root`: a store, or the videos themselves."""
+    index: Index = read_store(root, dataset) if is_store(root) else dataset.build(root)
+    return index
+
+
 def read_store(root: Path, dataset: Dataset) -> Index:
     """The index of a store as the data set `dataset` describes it. CprspecError if it was prepared from another one."""
     store = open_store(root)

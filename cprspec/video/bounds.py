@@ -19,8 +19,8 @@ BOUNDS = (4.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0, 48.0)
 BEYOND = 0.002
 """Share of the pixels that may move further than the bound, and are taken to move that far."""
 
-VIDEOS, PAIRS, EVERY = 24, 8, 12
-"""How many videos are looked at, how many pairs of pictures of each, and how many frames apart."""
+VIDEOS, MOST, EVERY = 24, 600, 12
+"""How many videos are looked at, how many frames of each at most, and how many frames from one pair of pictures to the next."""
 
 
 @frozen
@@ -42,7 +42,7 @@ def choose_bound(paths: Sequence[Path], short_side: int) -> Chosen:
     for path in (paths[i] for i in chosen):
         method = FlowMethod("dis")
         try:
-            for number, (a, b) in enumerate(pairwise(islice(pictures(path, short_side), PAIRS * EVERY))):
+            for number, (a, b) in enumerate(pairwise(islice(pictures(path, short_side), MOST))):
                 if number % EVERY == 0:
                     reach = np.abs(method.between(a, b)).max(-1)
                     beyond += [(reach > bound).sum() for bound in BOUNDS]

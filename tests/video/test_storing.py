@@ -20,7 +20,7 @@ from cprspec.components.datasets import Folder
 from cprspec.components.datasets import Store as StoreData
 from cprspec.components.views import Flow, Rgb
 from cprspec.data.collections import Collection
-from cprspec.data.stores import MANIFEST, StoreOptions, is_store, open_store, read_store
+from cprspec.data.stores import MANIFEST, StoreOptions, build_index, is_store, open_store, read_store
 from cprspec.errors import CprspecError
 from cprspec.video.decode import read_frames
 from cprspec.video.flow import compute_flow, dequantise, quantise, requantised
@@ -128,7 +128,7 @@ def test_the_decoded_cache_of_a_store_and_of_a_source_hold_the_same_bytes_as_dir
 
 def test_labels_sources_and_splits_travel_and_the_store_alone_is_a_data_set(made, collection):
     source = Folder().build(collection.root)
-    for index in (read_store(made, Folder()), StoreData().build(made)):
+    for index in (build_index(Folder(), made), read_store(made, Folder()), StoreData().build(made)):
         assert index.classes == source.classes and index.sources == source.sources
         facts = [(v.name, v.label, v.source, v.split) for v in index.videos]
         assert facts == [(v.name, v.label, v.source, v.split) for v in source.videos]
