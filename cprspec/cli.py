@@ -22,6 +22,7 @@ from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_monitor import check_terminal, monitor_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
+from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
 from cprspec.cli_weights import weights_app
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
+data_app.add_typer(prepare_app)
 app.add_typer(weights_app)
 app.add_typer(mine_app)
 app.add_typer(monitor_app)

@@ -100,6 +100,11 @@ class Launch:
     device: str = option("auto", help="where to train", choices=("auto", "cpu", "cuda"))
     workers: int = option(1, help="data workers of each rank; 0 decodes in the training process", ge=0)
     threads: int = option(0, help="CPU threads of each rank; 0 shares the cores between ranks and workers", ge=0)
+    cache: str = option(
+        "auto",
+        help="what is kept decoded on disk: auto (source files, and not what a store has), decoded (all), none",
+        choices=("auto", "decoded", "none"),
+    )
     timeout_s: float = option(120.0, help="seconds without a peer's answer after which a rank gives up", gt=0)
     checkpoint_minutes: float = option(10.0, help="longest time between two checkpoints, minutes", gt=0)
     keep_last: int = option(

@@ -54,7 +54,7 @@ def memory_bytes(phase: Phase, encoder: nn.Module) -> int:
     """A rough upper bound of one process's memory in training, for an encoder on the meta device.
 
     Weights, gradients and optimiser states of the trained encoder, the framework's other copies of it (MoCo's key encoder),
-    a sampler where one mines, the layers' outputs that back-propagation keeps for every view, and the queue. The clips are
+    a sampler where one mines, what back-propagation keeps for every view, and the queue. The clips are
     float32. Banks of a row for each video (IIC) are left out: how many videos there are is not known here.
     """
     weights: int = 4 * sum(t.numel() for t in encoder.state_dict().values())
@@ -76,19 +76,21 @@ def bank_bytes(phase: Phase) -> int:
 
 
 def kept_values(encoder: nn.Module, phase: Phase) -> int:
-    """Numbers that the layers of `encoder` put out for one clip, all of which back-propagation may keep."""
-    total: int = 0
-
-    def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal total
-        total += output.numel() if isinstance(output, torch.Tensor) else 0
-
-    leaves = [m for m in encoder.modules() if not any(True for _ in m.children())]
-    handles = [m.register_forward_hook(count) for m in leaves]
+    """Numbers that back-propagation keeps of the forward pass of one clip, beside the weights and the clip itself."""
     clip = phase.clip
     pair = torch.empty(2, 3, clip.frames, clip.size, clip.size, device="meta")  # batch norm needs two
-    with torch.no_grad():
+    known = {_storage(t) for t in (*encoder.parameters(), *encoder.buffers(), pair)}
+    kept: dict[int, torch.Tensor] = {}  # by storage: views of one tensor are kept once
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if _storage(tensor) not in known:
+            kept[_storage(tensor)] = tensor  # held, so that no other storage takes its place
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         encoder.train()(pair)
-    for handle in handles:
-        handle.remove()
-    return total // 2
+    return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in kept.values()) // 2
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)

@@ -95,7 +95,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
     if nodes.node_rank == 0:
         check_place(request, resolved)
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
-    indices, store = read_data(resolved, print_problems), Store()
+    indices, store = read_data(resolved, print_problems), Store(cache=resolved.launch.cache)
     with filling() as progress:
         fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
     print_problems(short_videos(resolved, indices, store))

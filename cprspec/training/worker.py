@@ -53,7 +53,7 @@ def work(request: Request) -> Path:
     with joined_ranks(launch.device, launch.timeout_s) as ranks:
         check_ranks(resolved, ranks.world)
         check_maps(resolved)
-        indices, store = read_data(resolved), Store()
+        indices, store = read_data(resolved), Store(cache=resolved.launch.cache)
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
         wait_for_all(ranks)

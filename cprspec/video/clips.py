@@ -8,7 +8,7 @@ Legend: T frames, W windows, H height, W width.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip
 from cprspec.video import augment as augmentation
 from cprspec.video import crops
+from cprspec.video.reading import Frames
 from cprspec.video.sampling import generator, spaced_windows, test_windows, train_indices
 from cprspec.video.store import Store
 
@@ -54,16 +55,24 @@ class Reader:
     short_side: int
     store: Store
 
-    def stored(self, video: int) -> dict[str, Bytes]:
+    def stored(self, video: int) -> dict[str, Frames]:
         """What is stored of a video for each view: pictures `[N,H,W,3]` or flow `[N-1,H,W,2]`."""
         path = self.index.videos[video].path
         return {name: self.store.read(path, view, self.short_side) for name, view in self.views.items()}
 
-    def cut(self, stored: Bytes, frames: Ints) -> Bytes:
-        """The frames of one clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other."""
-        if (np.diff(frames) == 1).all():
-            return stored[frames[0] : frames[-1] + 1]
-        return stored[frames]
+    def cut(self, stored: Frames, picks: Sequence[Ints] | Ints) -> list[Bytes]:
+        """The frames of each clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other.
+
+        What is not in memory is decoded once for all clips.
+        """
+        if not isinstance(stored, np.ndarray):
+            needed = np.unique(np.concatenate(picks))
+            stored, picks = stored[needed], [np.searchsorted(needed, frames) for frames in picks]
+        clips = []
+        for frames in picks:
+            following = (np.diff(frames) == 1).all()
+            clips.append(stored[frames[0] : frames[-1] + 1] if following else stored[frames])
+        return clips
 
 
 class TrainClips(Dataset[Item]):
@@ -104,13 +113,13 @@ class TrainClips(Dataset[Item]):
         for name, whole in stored.items():
             clips = [
                 augmentation.apply(
-                    self._reader.cut(whole, frames),
+                    cut,
                     how,
                     self._clip.size,
                     is_flow=whole.shape[-1] == 2,
                     flow_aware=self._augment.flow_aware,
                 )
-                for frames, how in zip(picks, drawn, strict=True)
+                for cut, how in zip(self._reader.cut(whole, picks), drawn, strict=True)
             ]
             item[name] = torch.from_numpy(np.stack(clips))
         return item
@@ -175,13 +184,13 @@ class TestClips(Dataset[Item]):
         for name, whole in stored.items():
             clips = [
                 augmentation.apply(
-                    self._reader.cut(whole, frames),
+                    cut,
                     how,
                     self._clip.size,
                     is_flow=whole.shape[-1] == 2,
                     flow_aware=self._flow_aware,
                 )
-                for frames, how in zip(windows, drawn, strict=True)
+                for cut, how in zip(self._reader.cut(whole, windows), drawn, strict=True)
             ]
             item[name] = torch.from_numpy(np.stack(clips))
         return item

@@ -52,19 +52,33 @@ def test_parameters_are_those_of_the_network(resolved: Resolved) -> None:
     assert [p["parameters"] for p in plan_record(resolved, [])["phases"]] == [real] * 3
 
 
-def test_kept_values_are_those_of_a_real_pass(resolved: Resolved) -> None:
+def test_kept_values_are_what_each_layer_needs_back(resolved: Resolved) -> None:
     phase = resolved.phases[0]
-    encoder = build_encoder(phase)
-    x, total = torch.rand(2, 3, 8, 32, 32), 0
-    for stage in encoder[0].modules():  # every layer once, by its own output
-        if not list(stage.children()):
-            stage.register_forward_hook(lambda m, i, out: sizes.append(out.numel()))
-    sizes: list[int] = []
-    features = encoder[0](x)
-    total = sum(sizes) + features[:, :, 0, 0, 0].numel() * 3 + 2 * phase.framework.embedding  # pool, layer, ReLU; layer
     with torch.device("meta"):
-        meta = build_encoder(phase)
-    assert kept_values(meta, phase) == total // 2
+        layers = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1, bias=False), torch.nn.BatchNorm3d(4), torch.nn.ReLU())
+    map_of_one_clip = 4 * 8 * 32 * 32  # batch norm keeps what it gets, ReLU what it gives
+    statistics_of_both = 2 * 4
+    assert kept_values(layers, phase) == 2 * map_of_one_clip + statistics_of_both // 2
+
+
+def test_convolutions_computed_as_one_are_counted(resolved: Resolved) -> None:
+    phase = resolved.phases[0]
+    with torch.device("meta"):
+        branches = [torch.nn.Conv3d(3, 4, 1) for _ in range(3)]
+        together = AsOne(branches)
+    assert kept_values(together, phase) >= 3 * 4 * 8 * 32 * 32
+
+
+class AsOne(torch.nn.Module):
+    """Convolutions of which no module's own forward runs, as in S3D's inception blocks."""
+
+    def __init__(self, branches: list[torch.nn.Conv3d]) -> None:
+        super().__init__()
+        self.branches = torch.nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = torch.cat([branch.weight for branch in self.branches])
+        return torch.nn.functional.conv3d(x, weight).sigmoid()
 
 
 def test_mining_needs_more_memory_and_steps_fill_the_queue(resolved: Resolved) -> None:
