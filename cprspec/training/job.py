@@ -78,6 +78,6 @@ class Job:
         """Optimiser steps of the phase that are done at `tally`."""
         return tally.epoch * self.steps_per_epoch + tally.step
 
-    def suffer(self, place: str, tally: Tally) -> bool:
-        """Suffer the fault that a test asked for at this place of the step (faults.py); whether the loss is spoiled."""
-        return faults.strike(place, rank=self.ranks.rank, step=self.global_step(tally), phase=self.phase.name)
+    def suffer(self, place: str, step: int) -> bool:
+        """Suffer the fault that a test asked for at this place of a step (faults.py); whether the loss is spoiled."""
+        return faults.strike(place, rank=self.ranks.rank, step=step, phase=self.phase.name)

@@ -56,7 +56,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     with writing(job) as writer:
         while tally.epoch < phase.epochs:
             job.alive.place(phase.name, tally.epoch, job.global_step(tally))
-            job.suffer("step", tally)
+            job.suffer("step", job.global_step(tally))
             for group in optimizer.param_groups:
                 group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
             if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
@@ -129,7 +129,7 @@ def train_step(
     for micro in range(phase.accumulate):
         asked = time.monotonic()
         if not micro:
-            job.suffer("wait", tally)
+            job.suffer("wait", job.global_step(tally))
         batch = next(batches)
         wait_s += time.monotonic() - asked
         last = micro == phase.accumulate - 1
@@ -143,7 +143,7 @@ def train_step(
     recorder.add()
     stepper.finish()
     numbers = stepper.numbers()
-    if job.suffer("loss", tally):
+    if job.suffer("loss", job.global_step(tally)):
         numbers = numbers * math.nan
     loss, own_key, spread = job.ranks.mean(numbers).tolist()
     broken = broken_gradients(stepper.encoder)
