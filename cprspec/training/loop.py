@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from cprspec.errors import CprspecError, Problem
+from cprspec.evaluation.bad_clips import BadClips
 from cprspec.learning.exchange import gather_cat
 from cprspec.learning.gradients import share_gradients
 from cprspec.runs import events
@@ -27,8 +27,9 @@ from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Batch, Stepper
-from cprspec.video.clips import PhaseOrder, train_loader
+from cprspec.training.stepper import Stepper
+from cprspec.video.clips import PhaseOrder, TrainClips
+from cprspec.video.supply import Supply
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
@@ -40,29 +41,29 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     recorder = Recorder(job, stepper)
     tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
-    batches = iter(make_loader(job, tally))
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
-    while tally.epoch < phase.epochs:
-        for group in optimizer.param_groups:
-            group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
-        if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
-            miner = now
-            stepper.use_miner(now.build())
-        train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
-        tally.step += 1
-        epoch_over = tally.step == job.steps_per_epoch
-        if epoch_over:
-            finish_epoch(job, ledger, tally)
-            recorder.finish(tally.epoch)
-            tally = Tally(epoch=tally.epoch + 1)
-        overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
-        stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
-        if epoch_over or overdue or stop:
-            last = save(job, stepper, optimizer, ledger, recorder, tally)
-            saved = time.monotonic()
-        if stop and tally.epoch < phase.epochs:
-            raise Stopped(stop, job.global_step(tally))
+    with make_supply(job, tally) as batches:
+        while tally.epoch < phase.epochs:
+            for group in optimizer.param_groups:
+                group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
+            if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
+                miner = now
+                stepper.use_miner(now.build())
+            train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
+            tally.step += 1
+            epoch_over = tally.step == job.steps_per_epoch
+            if epoch_over:
+                finish_epoch(job, ledger, tally)
+                recorder.finish(tally.epoch)
+                tally = Tally(epoch=tally.epoch + 1, told=tally.told)
+            overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
+            stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
+            if epoch_over or overdue or stop:
+                last = save(job, stepper, optimizer, ledger, recorder, tally)
+                saved = time.monotonic()
+            if stop and tally.epoch < phase.epochs:
+                raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
 
@@ -88,7 +89,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     recorder: Recorder,
-    batches: Iterator[Batch],
+    batches: Supply,
     tally: Tally,
 ) -> None:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""
@@ -111,7 +112,11 @@ def train_step(
     record(stepper, ledger)
     recorder.add()
     stepper.finish()
-    loss, own_key, spread = job.ranks.mean(stepper.numbers()).tolist()
+    spent = batches.take_spent()
+    of_rank = torch.tensor([spent.replaced, spent.decode_s, spent.augment_s], device=job.ranks.device)
+    loss, own_key, spread, *costs = job.ranks.mean(torch.cat([stepper.numbers(), of_rank])).tolist()
+    replaced, decode_s, augment_s = (job.ranks.world * cost for cost in costs)
+    bad_clips(job).count(tally, round(replaced), spent.unread, where(job, tally))
     if not _finite(loss, optimizer):
         stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device))
     if not warm_up:
@@ -126,6 +131,7 @@ def train_step(
                 phase=phase.name, epoch=tally.epoch, step=job.global_step(tally), loss=loss,
                 lr=float(optimizer.param_groups[0]["lr"]), own_key_accuracy=own_key, spread=spread, step_s=seconds,
                 wait_s=wait_s, clips_per_s=phase.batch_size / seconds, warm_up=warm_up,
+                decode_s=decode_s, augment_s=augment_s,
             )
         )  # fmt: skip
 
@@ -152,6 +158,7 @@ def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> None:
             cmr_source_median=mining.cmr_source_median if mining else None,
             cmr_video_median=mining.cmr_video_median if mining else None,
             clips_per_s=clips / tally.seconds, seconds_s=tally.seconds, rss_gib=rss_gib(),
+            replaced=tally.replaced,
         )
     )  # fmt: skip
 
@@ -159,17 +166,28 @@ def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> None:
 def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tensor) -> None:
     """A loss or gradient that is not finite ends the run before it reaches the weights."""
     names = [job.index.videos[v].name for v in gather_cat(video_N).tolist()]
-    where = f"phase '{job.phase.name}', epoch {tally.epoch}, step {job.global_step(tally)}"
-    message = f"{where}: loss or gradient is not finite (loss {loss}); weights were not updated"
+    message = f"{where(job, tally)}: loss or gradient is not finite (loss {loss}); weights were not updated"
     hint = f"lower the learning rate or set precision = 'float32'; clips of the batch: {', '.join(names[:8])} ..."
     raise CprspecError(Problem(message, hint=hint), exit_code=1)
 
 
-def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
-    """One loader for all the rest of the phase, so that its workers start once."""
+def where(job: Job, tally: Tally) -> str:
+    """The place in training, for messages."""
+    return f"phase '{job.phase.name}', epoch {tally.epoch}, step {job.global_step(tally)}"
+
+
+def bad_clips(job: Job) -> BadClips:
+    """How many clips of an epoch may be replaced."""
+    clips = job.phase.batch_size * job.steps_per_epoch
+    return BadClips(index=job.index, ranks=job.ranks, report=job.report, clips=clips, allowed=job.launch.bad_clips)
+
+
+def make_supply(job: Job, tally: Tally) -> Supply:
+    """One supply of all the rest of the phase, so that its workers start once."""
     needed = [*job.phase.views, *([job.mining_view] if job.mining_view else [])]
+    ids = job.index.ids("train")
     order = PhaseOrder(
-        n=len(job.index.ids("train")),
+        n=len(ids),
         batch_size=job.phase.batch_size,
         accumulate=job.phase.accumulate,
         rank=job.ranks.rank,
@@ -179,17 +197,17 @@ def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
         first_step=tally.step,
         epochs=job.phase.epochs,
     )
-    return train_loader(
-        index=job.index,
-        views={name: job.views[name] for name in dict.fromkeys(needed)},
-        clip=job.phase.clip,
-        clips=job.phase.framework.clips_per_video,
-        augment=job.phase.augment,
-        store=job.store,
-        order=order,
-        workers=job.launch.workers,
-        pin_memory=job.ranks.device.type == "cuda",
+    clips = TrainClips(
+        job.index,
+        ids,
+        {name: job.views[name] for name in dict.fromkeys(needed)},
+        job.phase.clip,
+        job.phase.augment,
+        job.store,
+        job.phase.seed,
+        job.phase.framework.clips_per_video,
     )
+    return Supply(clips, order, job.launch, pin=job.ranks.device.type == "cuda")
 
 
 def _finite(loss: float, optimizer: torch.optim.Optimizer) -> bool:
