@@ -25,8 +25,9 @@ $(VENV)/.tests: $(VENV)/.package
 quickstart: $(VENV)/.package
 	$(BIN)/cprspec run experiments/quickstart*.toml --runs $(RUNS)
 
+# Two processes, one thread each: a file's tests stay together, since they share what they make.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.tests
 	$(BIN)/python -m pytest -m slow

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from cprspec import __version__
+from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
+from cprspec.cli_figure import figure_app
 from cprspec.cli_mine import mine_app
-from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
@@ -36,6 +38,8 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(compare_app)
+app.add_typer(figure_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:
@@ -224,38 +228,6 @@ def components(
         return
     cards = [registry.describe(k, n) for k in ([kind] if kind else KIND_NAMES) for n in registry.names(k)]
     print_json(cards) if json else print_cards(cards)
-
-
-@app.command()
-def compare(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Paths (runs/NAME/* is every seed), names of experiments (the latest run), or unambiguous beginnings.",
-            autocompletion=complete_run,
-            show_default=False,
-        ),
-    ],
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
-    json: Json = False,
-) -> None:
-    """Put runs side by side: what they mined and found, and which classes one won; seeds of one experiment as one."""
-    from cprspec.runs.compare import compare as put_side_by_side
-    from cprspec.runs.layout import RunDir
-    from cprspec.runs.summary import summarise
-
-    found = dict.fromkeys(RunDir.find(run, folder) for run in runs)
-    comparison = put_side_by_side([summarise(run) for run in found])
-    if json:
-        print_json(comparison.to_json())
-        return
-    from rich.console import Console
-
-    from cprspec.runs.compare_tables import print_comparison
-
-    print_comparison(comparison, Console(highlight=False))
-    print_problems(Problem(text, warning=True) for text in comparison.problems)
 
 
 def _registry(registries: list[Path] | None, plugins: list[Path] | None) -> Registry:

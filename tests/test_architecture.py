@@ -28,8 +28,10 @@ ALLOWED = {
     "weights": {
         "errors", "spec", "components", "data", "video", "models", "learning", "evaluation", "training", "runs",
     },
-    "cli": {"cli_data", "cli_mine", "cli_options", "cli_weights", "errors"},
+    "cli": {"cli_compare", "cli_data", "cli_figure", "cli_mine", "cli_options", "cli_weights", "errors"},
+    "cli_compare": {"errors", "cli_options"},
     "cli_data": {"errors", "cli_options"},
+    "cli_figure": {"errors", "cli_options"},
     "cli_mine": {"errors", "cli_options"},
     "cli_options": set(),
     "cli_weights": {"errors", "cli_options"},
@@ -45,7 +47,9 @@ TORCH_FREE = {
     "data",
     "runs",
     "cli",
+    "cli_compare",
     "cli_data",
+    "cli_figure",
     "cli_mine",
     "cli_options",
     "cli_weights",
@@ -87,6 +91,20 @@ def test_torch_free_packages_do_not_import_torch(path):
     if path.relative_to(ROOT).with_suffix("").parts[0] in TORCH_FREE:
         heavy = {name.split(".")[0] for name in module_level_imports(path)} & {"torch", "torchvision", "cv2", "av"}
         assert not heavy
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_figures_import_matplotlib(path):
+    """Not even inside a function: it costs 0.7 s, and it is an extra."""
+    figures = ROOT / "runs/figures"
+    if path.parent != figures or path.name == "__init__.py":
+        found = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        names = {alias.name for node in found for alias in node.names} | {
+            getattr(node, "module", None) for node in found
+        }
+        assert not {name for name in names if name and name.split(".")[0] in {"matplotlib", "PIL"}}
 
 
 def test_the_test_sees_an_arrow(tmp_path):

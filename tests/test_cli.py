@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import tomli
 
-from cprspec.cli import app, complete_run
+from cprspec.cli import app
+from cprspec.cli_options import complete_run
 
 PROJECT = Path(__file__).parent.parent
 

@@ -1,15 +1,20 @@
 """From bank rows to videos and back to labels: what training and replay do alike around a miner that sees none of it.
 
-Legend: N queries, K bank rows, P picks of a query, V videos of the data set.
+Legend: N queries, K bank rows, P picks of a query, V videos of the data set, R some of the queries, C survivors of a stage,
+S stages.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from cprspec.learning.cascade import Mined
+from cprspec.learning.cascade import NONE, Mined
 from cprspec.mining.funnel import Truth
+
+RANKS_SHOWN = 10
+"""Picks of an example that the mining table shows, best first."""
 
 
 def same_class(label_V: Tensor, video_N: Tensor, bank_video_K: Tensor) -> Tensor:
@@ -28,3 +33,24 @@ def picked(mined: Mined, truth: Truth, bank_video_K: Tensor) -> tuple[Tensor, Te
     rows_NP = mined.rows_NP
     selected_NP = torch.where(rows_NP >= 0, bank_video_K[rows_NP.clamp(min=0)], -1)
     return selected_NP, truth.counts(mined.survivors)
+
+
+def stage_ranks(mined: Mined, query_R: Tensor) -> Tensor:
+    """Where the first RANKS_SHOWN picks of some queries stood at each stage, int64 `[R,P,S]`: 0 best, -1 not a survivor.
+
+    Rows beyond what was found are -1.
+    """
+    rows_RP = mined.rows_NP[query_R]
+    first_RP = (rows_RP < 0).byte().argsort(dim=1, stable=True)[:, :RANKS_SHOWN]
+    rows_RP = pad(rows_RP.gather(1, first_RP), (0, RANKS_SHOWN - first_RP.shape[1]), value=NONE)
+    ranks_SRP = [_ranks(rows_RP, survivors_NC[query_R]) for survivors_NC in mined.survivors]
+    return torch.stack(ranks_SRP, dim=2) if ranks_SRP else rows_RP.new_empty((*rows_RP.shape, 0))
+
+
+def _ranks(rows_RP: Tensor, survivors_RC: Tensor) -> Tensor:
+    """The place of each row among a stage's survivors, of which some are missing (-1)."""
+    survivors_RC = pad(survivors_RC, (0, 1), value=NONE)  # so that there is one
+    same_RPC = survivors_RC[:, None] == rows_RP[..., None]
+    place_RC = (survivors_RC >= 0).cumsum(1) - 1
+    place_RP = place_RC.gather(1, same_RPC.byte().argmax(2))
+    return place_RP.masked_fill(~same_RPC.any(2) | (rows_RP < 0), NONE)

@@ -15,15 +15,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 import torch
 from attrs import define, frozen
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cprspec.learning.cascade import Cascade, Mined, Scores
 from cprspec.learning.moco import MinerLike
 from cprspec.mining.banks import Look, Replayed
 from cprspec.mining.funnel import Truth
-from cprspec.mining.picks import bank_truth, picked, same_class
+from cprspec.mining.picks import bank_truth, picked, same_class, stage_ranks
 from cprspec.mining.recording import Recording
 
 Draws = Callable[[tuple[int, ...]], torch.Generator]
@@ -33,8 +35,16 @@ Draws = Callable[[tuple[int, ...]], torch.Generator]
 class Ledger(Protocol):
     """Whoever is told what was mined for whom; training/ledger.py."""
 
-    def add(self, query_N: Tensor, selected_NP: Tensor, counts: Tensor, *, direction: str = "") -> None:
-        """Queries and picks as video ids (-1: none), and their `stage_counts`."""
+    def add(
+        self,
+        query_N: Tensor,
+        selected_NP: Tensor,
+        counts: Tensor,
+        *,
+        direction: str,
+        ranks: Callable[[NDArray[np.int64]], Tensor],
+    ) -> None:
+        """Queries and picks as video ids (-1: none), their `stage_counts`; `ranks` gives `stage_ranks` of some rows."""
         ...
 
 
@@ -118,17 +128,29 @@ def _parts(recording: Recording, bank: Replayed, draws: Draws, step: int, micro:
 def _mine(setting: Setting, parts: Sequence[_Part], bank_video_K: Tensor) -> None:
     """One micro-batch of all ranks in one direction for one setting, entered into its ledger as a whole."""
     began = time.perf_counter()
-    selected, counts = [], []
+    selected, counts, mined = [], [], []
     for part in parts:
         truth = part.truth_of_class if setting.by_labels else part.truth
-        selected_NP, counted = picked(_choose(setting, part), truth, bank_video_K)
+        mined.append(_choose(setting, part))
+        selected_NP, counted = picked(mined[-1], truth, bank_video_K)
         selected.append(selected_NP)
         counts.append(counted)
     videos = torch.cat([part.video_N for part in parts])
     setting.ledger.add(
-        videos.cpu(), torch.cat(selected).cpu(), torch.stack(counts).sum(0).cpu(), direction=parts[0].look.direction
+        videos.cpu(),
+        torch.cat(selected).cpu(),
+        torch.stack(counts).sum(0).cpu(),
+        direction=parts[0].look.direction,
+        ranks=partial(_ranks, mined),
     )
     setting.seconds += time.perf_counter() - began
+
+
+def _ranks(mined: Sequence[Mined], row_R: NDArray[np.int64]) -> Tensor:
+    """`stage_ranks` of some rows of what all ranks mined, in the rows' order."""
+    each = len(mined[0].rows_NP)
+    parts = [torch.from_numpy(row_R[row_R // each == r] % each).to(own.rows_NP.device) for r, own in enumerate(mined)]
+    return torch.cat([stage_ranks(own, rows) for own, rows in zip(mined, parts, strict=True)]).cpu()
 
 
 def _choose(setting: Setting, part: _Part) -> Mined:

@@ -1,105 +1,70 @@
-"""A comparison on the screen: tables that fit the terminal, in which no text is markup.
+"""A comparison as tables: for the screen, and for Markdown.
 
-Runs are called by letters, explained once at the top, so that figures and not names fill the line. A table too wide for
-the terminal leaves out the columns marked as least needed, and then shortens names.
+Runs are called by letters, explained once at the top, so that figures and not names fill the line.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby
+from typing import Any
 
-from attrs import evolve, frozen
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from cprspec.errors import clean
-from cprspec.runs.comparison import Comparison, Figure, Group
+from cprspec.runs.class_rows import CMR
+from cprspec.runs.columns import Column, equal_rows_as_one, names, print_tables
+from cprspec.runs.comparison import ClassesRow, Comparison, Figure, Group
+from cprspec.runs.paired import Interval
+from cprspec.runs.records import is_share
 
 NOTHING = "-"
-_LONGEST_NAME = 40
-_READABLE_NAME = 24
-"""Spare columns are left out before names are cut below this."""
-
-_SHORTEST_NAME = 8
-_BETWEEN = 2
-_SHARE = re.compile(r"r@\d+|map|precision|accuracy|top-?\d+|.*cmr.*", re.IGNORECASE)
+DIFFERENCES_SHOWN = 10
+"""So many keys in which an experiment differs from the first are listed."""
 
 
-@frozen
-class Column:
-    """A column: its header, its cells, and how soon it is left out (0: never, 1: first to stay, higher: sooner)."""
-
-    header: str
-    cells: tuple[str, ...]
-    spare: int = 0
-    name: bool = False
-    """A name may be shortened; a figure never."""
-
-    @property
-    def width(self) -> int:
-        """Cells of the terminal that its longest text takes."""
-        return max(cell_len(text) for text in (self.header, *self.cells))
+def print_comparison(comparison: Comparison, console: Console, *, every_class: bool = False) -> None:
+    """Print every table of `comparison` that has rows; `every_class`: see `tables`."""
+    print_tables(tables(comparison, every_class=every_class), console)
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print every table of `comparison` that has rows."""
-    for number, (title, columns) in enumerate(_tables(comparison)):
-        if number:
-            console.print()
-        console.print(Text(clean(title), style="bold"), no_wrap=True, overflow="ellipsis")
-        console.print(_table(_equal_rows_as_one(columns), console.width))
+def tables(comparison: Comparison, *, every_class: bool = False) -> list[tuple[str, list[Column]]]:
+    """Title and columns of each table that has rows.
 
-
-def _tables(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
-    """Title and columns of each table."""
-    yield "Runs", _legend(comparison.groups)
-    if comparison.mining:
-        yield "Mining in the last epoch: picks that are right, CMR over classes (%)", _mining(comparison)
-    yield from _results(comparison)
-    if comparison.losses:
-        yield "Training, last epoch", _losses(comparison)
-    if comparison.classes:
-        yield "Classes with the higher CMR", _classes(comparison)
-    yield from _differing(comparison)
-    if comparison.published:
-        yield "Published numbers, and these runs' own", _published(comparison)
-
-
-def _equal_rows_as_one(columns: list[Column]) -> list[Column]:
-    """Rows that differ in nothing but the run's letter (the column without a header) become one with all letters."""
-    letters = next((c for c in columns if not c.header), None)
-    if letters is None or letters is columns[0]:
-        return columns
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for cells in zip(*(c.cells for c in columns), strict=True):
-        rows.setdefault(tuple(x for x, c in zip(cells, columns, strict=True) if c is not letters), []).append(
-            cells[columns.index(letters)]
+    Classes are compared in their CMR, and with `every_class` also in what evaluations say of each.
+    """
+    found: list[tuple[str, list[Column]]] = [("Runs", _legend(comparison.groups))]
+    if comparison.differences:
+        found.append(
+            (f"What the experiments have instead of {comparison.groups[0].letter}'s", _differences(comparison))
         )
-    others = [c for c in columns if c is not letters]
-    merged = {id(c): tuple(key[i] for key in rows) for i, c in enumerate(others)}
-    merged[id(letters)] = tuple(_span(found) for found in rows.values())
-    return [evolve(c, cells=merged[id(c)]) for c in columns]
-
-
-def _span(letters: list[str]) -> str:
-    """`A`, `A B`, or `A-E` for three and more that follow each other."""
-    follow = len(letters) > 2 and all(len(a) == 1 and ord(b) == ord(a) + 1 for a, b in pairwise(letters))
-    return f"{letters[0]}-{letters[-1]}" if follow else " ".join(letters)
+    if comparison.mining:
+        found.append(("Mining in the last epoch: picks that are right, CMR over classes (%)", _mining(comparison)))
+    found += _results(comparison)
+    if comparison.losses:
+        found.append(("Training, last epoch", _losses(comparison)))
+    classes = [row for row in comparison.classes if row.metric == CMR or (every_class and row.won + row.lost)]
+    found += _classes(classes)
+    found += _differing(comparison)
+    if comparison.published:
+        found.append(("Published numbers, and these runs' own", _published(comparison)))
+    return [(title, equal_rows_as_one(columns)) for title, columns in found]
 
 
 def _legend(groups: Sequence[Group]) -> list[Column]:
     return [
         Column("", tuple(group.letter for group in groups)),
-        _names("experiment", [group.experiment for group in groups]),
-        _names("seeds", [", ".join(_or_nothing(seed) for seed in group.seeds) for group in groups]),
-        _names("state", [", ".join(dict.fromkeys(group.states)) for group in groups]),
-        _names("runs", [", ".join(run.rpartition("/")[2] for run in group.runs) for group in groups]),
+        names("experiment", [group.experiment for group in groups]),
+        names("seeds", [", ".join(_or_nothing(seed) for seed in group.seeds) for group in groups]),
+        names("state", [", ".join(dict.fromkeys(group.states)) for group in groups]),
+        names("runs", [_run_ids(group.runs) for group in groups]),
     ]
+
+
+def _run_ids(labels: Sequence[str]) -> str:
+    first = labels[0].rpartition("/")[2]
+    return f"{first} and {len(labels) - 1} more" if len(labels) > 1 else first
 
 
 def _mining(comparison: Comparison) -> list[Column]:
@@ -109,12 +74,13 @@ def _mining(comparison: Comparison) -> list[Column]:
         "mean_cmr": ("mean", 1), "mean_cmr_random": ("random mean", 3), "perfect_classes": ("perfect", 2),
     }  # fmt: skip
     return [
-        _names("phase", [row.phase for row in rows]),
+        names("phase", [row.phase for row in rows]),
         Column("unit", tuple(row.unit for row in rows)),
         Column("", tuple(row.group for row in rows)),
         *(
             Column(header, tuple(_figure(row.figures.get(metric), metric) for row in rows), spare)
             for metric, (header, spare) in metrics.items()
+            if any(metric in row.figures for row in rows)
         ),
         Column("of", tuple(_or_nothing(row.classes) for row in rows), 2),
     ]
@@ -127,11 +93,11 @@ def _results(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
         metrics = list(dict.fromkeys(metric for row in rows for metric in row.figures))
         counts = ", ".join(str(n) for n in dict.fromkeys(row.n for row in rows) if n is not None)
         title = f"{protocol} on {dataset}, {split} split" + (f", {counts} items" if counts else "")
-        share = " (%)" if all(_SHARE.fullmatch(metric) for metric in metrics) else ""
+        share = " (%)" if all(is_share(metric) for metric in metrics) else ""
         yield (
             title + share,
             [
-                _names("encoder", [row.encoder for row in rows]),
+                names("encoder", [row.encoder for row in rows]),
                 Column("", tuple(row.group for row in rows)),
                 *(
                     Column(metric, tuple(_figure(row.figures.get(metric), metric) for row in rows), _spare(metric))
@@ -143,26 +109,70 @@ def _results(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
 
 def _losses(comparison: Comparison) -> list[Column]:
     rows = comparison.losses
-    return [
-        _names("phase", [row.phase for row in rows]),
-        Column("", tuple(row.group for row in rows)),
-        Column("epochs", tuple("reused" if row.reused else f"{row.epochs_done} of {row.epochs}" for row in rows)),
+    figures = [
         Column("loss", tuple(_figure(row.loss, "loss") for row in rows)),
         Column("own key %", tuple(_figure(row.own_key_accuracy, "accuracy") for row in rows), 1),
         Column("clips/s", tuple(_figure(row.clips_per_s, "speed", digits=0) for row in rows), 2),
     ]
-
-
-def _classes(comparison: Comparison) -> list[Column]:
-    rows = comparison.classes
     return [
-        _names("phase", [row.phase for row in rows]),
-        Column("unit", tuple(row.unit for row in rows)),
-        Column("runs", tuple(f"{row.group} against {row.other}" for row in rows)),
-        Column("won", tuple(str(row.won) for row in rows)),
-        Column("tied", tuple(str(row.tied) for row in rows)),
-        Column("lost", tuple(str(row.lost) for row in rows)),
+        names("phase", [row.phase for row in rows]),
+        Column("", tuple(row.group for row in rows)),
+        Column("epochs", tuple("reused" if row.reused else f"{row.epochs_done} of {row.epochs}" for row in rows)),
+        *(column for column in figures if set(column.cells) != {NOTHING}),
     ]
+
+
+def _differences(comparison: Comparison) -> list[Column]:
+    rows: list[tuple[str, str, str, str]] = []
+    for other, found in groupby(comparison.differences, lambda row: row.other):
+        own = list(found)
+        rows += [(row.key, _value(row.mine), other, _value(row.theirs)) for row in own[:DIFFERENCES_SHOWN]]
+        if len(own) > DIFFERENCES_SHOWN:
+            rows.append((f"and {len(own) - DIFFERENCES_SHOWN} more keys", "", other, ""))
+    key, mine, letters, theirs = zip(*rows, strict=True)
+    first = comparison.groups[0].letter
+    return [names("key", key), names(first, mine), Column("", letters), names("instead", theirs)]
+
+
+def _value(value: Any) -> str:
+    """A value as a resolved experiment has it, short."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} {_value(v)}" for key, v in value.items() if not isinstance(v, dict))
+        return inner or "a table"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _classes(rows: Sequence[ClassesRow]) -> Iterator[tuple[str, list[Column]]]:
+    """A table for CMR, and one for each metric, data set and protocol that evaluations tell of classes."""
+    for (metric, dataset, protocol), found in groupby(rows, lambda row: (row.metric, row.dataset, row.protocol)):
+        own = list(found)
+        what = "CMR" if metric == CMR else f"{metric} ({protocol or NOTHING} on {dataset})"
+        title = f"Classes in {what}: won, tied, lost; median of the differences, p"
+        yield (
+            title,
+            [
+                names("phase" if metric == CMR else "encoder", [row.encoder for row in own]),
+                Column("unit", tuple(row.unit for row in own)),
+                Column("runs", tuple(f"{row.group} against {row.other}" for row in own)),
+                Column("won", tuple(str(row.won) for row in own)),
+                Column("tied", tuple(str(row.tied) for row in own)),
+                Column("lost", tuple(str(row.lost) for row in own)),
+                Column("median", tuple(_signed(row.difference.median) for row in own), 2),
+                Column("95 % interval", tuple(_interval(row.difference) for row in own), 3),
+                Column("p", tuple(p_value(row.test.p) for row in own), 1),
+            ],
+        )
+
+
+def _interval(difference: Interval) -> str:
+    return f"{_signed(difference.low)} to {_signed(difference.high)}"
+
+
+def p_value(p: float) -> str:
+    """A probability as tables show it."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _differing(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
@@ -171,67 +181,28 @@ def _differing(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
         if row.other != comparison.groups[1].letter or row.unit != "source" or not row.differ_most:
             continue
         yield (
-            f"Classes that differ most: {row.phase}, CMR over sources (%)",
+            f"Classes that differ most: {row.encoder}, CMR over sources (%)",
             [
-                _names("class", [name for name, _, _ in row.differ_most]),
+                names("class", [name for name, _, _ in row.differ_most]),
                 Column(row.group, tuple(_percent(mine) for _, mine, _ in row.differ_most)),
                 Column(row.other, tuple(_percent(other) for _, _, other in row.differ_most)),
-                Column("difference", tuple(f"{100 * (mine - other):+.1f}" for _, mine, other in row.differ_most)),
+                Column("difference", tuple(_signed(mine - other) for _, mine, other in row.differ_most)),
             ],
         )
 
 
 def _published(comparison: Comparison) -> list[Column]:
-    rows = comparison.published
-    columns = [
-        _names("metric", [row.metric for row in rows]),
-        Column("published", tuple(_number(row.value, row.metric) for row in rows)),
+    rows = [
+        (row, group.letter, row.found.get(group.letter)) for row in comparison.published for group in comparison.groups
     ]
-    for group in comparison.groups:
-        found = [row.found.get(group.letter) for row in rows]
-        cells = [_figure(pair[1], row.metric) if pair else NOTHING for pair, row in zip(found, rows, strict=True)]
-        columns.append(Column(group.letter, tuple(cells)))
-        encoders = [pair[0] if pair else NOTHING for pair in found]
-        columns.append(Column(f"{group.letter} by", _names("", encoders).cells, 2, name=True))
-    return [*columns, _names("where", [row.where for row in rows])]
-
-
-def _table(columns: Sequence[Column], width: int) -> Table:
-    """A table of `columns` that fits `width`: names give way a little, then spare columns go, then names give way."""
-    kept = list(columns)
-    while _total(kept) > width and (spare := max(column.spare for column in kept)) > 0:
-        del kept[max(i for i, column in enumerate(kept) if column.spare == spare)]
-    limits = _limits(kept, width)
-    # Each column is followed by one cell of padding and one of the box.
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, _BETWEEN - 1, 0, 0), pad_edge=False, show_edge=False)
-    for column, limit in zip(kept, limits, strict=True):
-        header = Text(clean(column.header, _LONGEST_NAME))
-        justify = "left" if column.name or not column.header or column.header in {"unit", "runs"} else "right"
-        table.add_column(header, justify=justify, no_wrap=True, overflow="ellipsis", max_width=limit)  # type: ignore[arg-type]
-    for row in zip(*(column.cells for column in kept), strict=True):
-        table.add_row(*(Text(text) for text in row))
-    return table
-
-
-def _total(columns: Sequence[Column]) -> int:
-    """Width with names cut to what can still be read."""
-    widths = [min(column.width, _READABLE_NAME) if column.name else column.width for column in columns]
-    return sum(widths) + _BETWEEN * len(columns)
-
-
-def _limits(columns: Sequence[Column], width: int) -> list[int]:
-    """Width of each column: figures whole; the widest name gives way, cell by cell, until the table fits."""
-    limits = [column.width for column in columns]
-    while sum(limits) + _BETWEEN * len(columns) > width:
-        names = [i for i, column in enumerate(columns) if column.name and limits[i] > _SHORTEST_NAME]
-        if not names:
-            break
-        limits[max(names, key=lambda i: limits[i])] -= 1
-    return limits
-
-
-def _names(header: str, texts: Sequence[str]) -> Column:
-    return Column(header, tuple(clean(text, _LONGEST_NAME) for text in texts), name=True)
+    return [
+        names("metric", [row.metric for row, _, _ in rows]),
+        Column("published", tuple(_number(row.value, row.metric) for row, _, _ in rows)),
+        Column("", tuple(letter for _, letter, _ in rows)),
+        Column("found", tuple(_figure(found[1], row.metric) if found else NOTHING for row, _, found in rows)),
+        names("by", [found[0] if found else NOTHING for _, _, found in rows]),
+        names("where", [row.where for row, _, _ in rows]),
+    ]
 
 
 def _spare(metric: str) -> int:
@@ -250,13 +221,17 @@ def _figure(figure: Figure | None, metric: str, *, digits: int | None = None) ->
 
 
 def _number(value: float, metric: str, digits: int | None = None) -> str:
-    if _SHARE.fullmatch(metric):
+    if is_share(metric):
         return _percent(value)
     if digits is not None:
         return f"{value:.{digits}f}"
     if metric == "perfect_classes":
         return f"{value:.0f}" if value.is_integer() else f"{value:.1f}"
     return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}" if round(share, 4) else "0.0"
 
 
 def _percent(share: float) -> str:

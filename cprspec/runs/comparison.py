@@ -11,6 +11,8 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from cprspec.runs.paired import Interval, SignedRank
+
 SCHEMA = 1
 
 
@@ -77,16 +79,35 @@ class LossRow:
 
 @frozen(kw_only=True)
 class ClassesRow:
-    """Classes in which `group` has the higher, the same and the lower CMR than `other`; the ones that differ most."""
+    """Classes in which `group` has the higher, the same and the lower number than `other`; the ones that differ most.
+
+    `metric`: `cmr` of a phase, `R@1` or `top1` of an encoder. `difference` and `test` are over classes, `group` minus `other`.
+    """
 
     group: str
     other: str
-    phase: str
+    metric: str
+    encoder: str
     unit: str
+    dataset: str | None
+    protocol: str | None
     won: int
     tied: int
     lost: int
+    difference: Interval
+    test: SignedRank
     differ_most: tuple[tuple[str, float, float], ...]
+
+
+@frozen(kw_only=True)
+class DifferenceRow:
+    """A key of the resolved experiments, its value in `group` and in `other`; None: it is not there."""
+
+    group: str
+    other: str
+    key: str
+    mine: Any
+    theirs: Any
 
 
 @frozen(kw_only=True)
@@ -104,6 +125,7 @@ class Comparison:
     """Everything that `cprspec compare` shows."""
 
     groups: tuple[Group, ...]
+    differences: tuple[DifferenceRow, ...]
     mining: tuple[MiningRow, ...]
     results: tuple[ResultRow, ...]
     losses: tuple[LossRow, ...]
@@ -118,6 +140,8 @@ class Comparison:
             row["differ_most"] = [
                 {"class": name, source.group: mine, source.other: other} for name, mine, other in source.differ_most
             ]
+        for row in data["differences"]:
+            row |= {row["group"]: row.pop("mine"), row["other"]: row.pop("theirs")}
         for row in data["published"]:
             row["found"] = {
                 letter: pair and {"encoder": pair[0], "figure": pair[1]} for letter, pair in row["found"].items()

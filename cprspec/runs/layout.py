@@ -32,6 +32,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 STOP_REQUESTED = "stop-requested"
 """The file in a run directory whose presence asks the run to stop after its step."""
 
+STRIPS = "strips"
+"""The folder of a phase's small pictures of what was mined, beside its mining tables."""
+
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _OWNER_WAIT_S = 1.0
 _AMBIGUOUS_SHOWN = 5
@@ -179,6 +182,10 @@ class RunDir:
     def replay(self, phase: str) -> Path:
         """The last mined epoch, as tensors."""
         return self.mining(phase) / "replay.safetensors"
+
+    def strip(self, phase: str, file: str) -> Path:
+        """A small picture of what was mined, by the name in a mining table."""
+        return self.mining(phase) / STRIPS / check_name(file, "strip")
 
     def evaluation(self, name: str) -> Path:
         """The records of one evaluation."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
+
+_SHARE = re.compile(r"r@\d+|map|precision|(.*_)?accuracy|top-?\d+|.*cmr.*", re.IGNORECASE)
 
 
 @frozen(kw_only=True)
@@ -28,6 +31,11 @@ class Record:
         """What kind of number it is: the same in runs that differ only in seed, and over numbered splits (1, 2, 3)."""
         split = None if self.split is None or self.split.isdecimal() else self.split
         return (self.metric, self.dataset, split, self.encoder, self.protocol, self.unit)
+
+
+def is_share(metric: str) -> bool:
+    """Whether values of `metric` lie between 0 and 1 and are shown as percentages."""
+    return _SHARE.fullmatch(metric) is not None
 
 
 def read_record(data: object) -> Record | None:

@@ -83,6 +83,8 @@ class RunSummary:
     records: tuple[Record, ...]
     published: tuple[Published, ...]
     recipe: str
+    evaluations: Mapping[str, Mapping[str, Any]] = field(factory=dict)
+    """Each finished evaluation's file as JSON, by its name."""
     evaluating: events.Evaluating | None = None
     """How far the evaluation is that trains a classifier now, or did when the run ended early."""
     problems: tuple[str, ...] = field(default=())
@@ -98,15 +100,17 @@ def summarise(run: RunDir) -> RunSummary:
     seed = resolved.get("seed")
     seed = seed if isinstance(seed, int) and not isinstance(seed, bool) else None
     records = [record for phase in phases if phase.table for record in mining_records(phase.table, phase.name, seed)]
+    evaluations = _evaluations(run, problems)
     return RunSummary(
         run=run,
         experiment=as_text(resolved.get("name")) or run.experiment_name,
         seed=seed,
         status=status,
         phases=phases,
-        records=(*records, *_evaluations(run, problems)),
+        records=(*records, *_records(run, evaluations, problems)),
         published=_published(resolved),
         recipe=json.dumps(_recipe(resolved), sort_keys=True, default=str) if resolved else f"unknown {run.label}",
+        evaluations=evaluations,
         evaluating=_evaluating(happened),
         problems=tuple(problems),
     )
@@ -185,18 +189,22 @@ def _events(run: RunDir, problems: list[str]) -> list[events.Event]:
     return found
 
 
-def _evaluations(run: RunDir, problems: list[str]) -> list[Record]:
+def _evaluations(run: RunDir, problems: list[str]) -> dict[str, Mapping[str, Any]]:
     try:
         paths = sorted(run.evaluations.glob("*.json"))
     except OSError:
-        return []
+        return {}
+    read = {path.stem: read_json(path, problems, "evaluation") for path in paths}
+    return {name: data for name, data in read.items() if data is not None}
+
+
+def _records(run: RunDir, evaluations: Mapping[str, Mapping[str, Any]], problems: list[str]) -> list[Record]:
     records: list[Record] = []
-    for path in paths:
-        data = read_json(path, problems, "evaluation")
-        found = data.get("records") if data else None
+    for name, data in evaluations.items():
+        found = data.get("records")
         some = [read_record(item) for item in found] if isinstance(found, list) else []
         if None in some:
-            problems.append(f"{path}: {some.count(None)} records cannot be read")
+            problems.append(f"{run.evaluations / name}.json: {some.count(None)} records cannot be read")
         records += [record for record in some if record is not None]
     return records
 

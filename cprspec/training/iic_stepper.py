@@ -96,7 +96,7 @@ class IICStepper:
             truth = bank_truth(self._job.label_V, video_N, self._video_V, outcome.eligible_NV)
             for direction, mined in zip(self.directions, outcome.mined, strict=True):
                 selected_NP, counts = picked(mined, truth, self._video_V)
-                yield Picks(video_N=video_N, selected_NP=selected_NP, counts=counts, direction=direction)
+                yield Picks(video_N=video_N, selected_NP=selected_NP, counts=counts, mined=mined, direction=direction)
 
     def bank(self) -> dict[str, Tensor]:
         """The rows of both views, in the order of the training videos, and which were updated once."""

@@ -7,11 +7,15 @@ Legend: M queries of an epoch, P picks of a query, V videos of the data set, C c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 from cprspec.mining.cmr import ClassRecall, class_mining_recall, true_positives
+from cprspec.mining.picks import RANKS_SHOWN
+from cprspec.training.examples import Sample
 from cprspec.training.mining_table import (
     ClassRow,
     Example,
@@ -25,8 +29,6 @@ from cprspec.training.mining_table import (
 Ints = NDArray[np.int64]
 
 LABELS_NEEDED = "labels needed: without them nobody knows which picks are right"
-_EXAMPLES_WITHOUT_LABELS = 32
-_RANKS_SHOWN = 10
 
 
 @frozen(eq=False)
@@ -71,9 +73,13 @@ def judge(
     epoch: int,
     phase: str,
     dataset: str,
-    examples: int,
+    sample: Sample,
+    ranks: Mapping[int, Ints],
 ) -> MiningTable:
-    """The table of one epoch in which `query_M` selected `selected_MP` (-1: none); `counts` are its summed `stage_counts`."""
+    """The table of one epoch in which `query_M` selected `selected_MP` (-1: none); `counts` are its summed `stage_counts`.
+
+    `ranks`: for some queries the rank `[P,S]` of each of their picks among the survivors of each stage.
+    """
     label_V = facts.label_V
     labelled = bool((label_V[facts.usable_V] >= 0).any())
     videos_V = np.arange(len(label_V))
@@ -111,7 +117,7 @@ def judge(
         cmr_video=_summary(seen.by_video) if labelled else None,
         funnel=_funnel(counts) if labelled else (),
         classes=_class_rows(facts, seen) if labelled else (),
-        examples=_examples(facts, seen, examples),
+        examples=_examples(facts, seen, sample, ranks),
         note=None if labelled else LABELS_NEEDED,
     )
 
@@ -165,35 +171,31 @@ def _class_rows(facts: Facts, seen: _Epoch) -> tuple[ClassRow, ...]:
     return tuple(sorted(rows, key=lambda row: row.name))
 
 
-def _examples(facts: Facts, seen: _Epoch, per_class: int) -> tuple[Example, ...]:
-    """For each class `per_class` queries that mined something, spread evenly over the epoch; at most 10 picks of each."""
-    mined_m = np.flatnonzero((seen.selected_MP >= 0).any(1)) if seen.selected_MP.size else np.zeros(0, np.int64)
-    label_m = facts.label_V[seen.query_M[mined_m]]
-    chosen: list[int] = []
-    for label in np.unique(label_m):
-        own = mined_m[label_m == label]
-        wanted = per_class if label >= 0 else min(len(own), _EXAMPLES_WITHOUT_LABELS)
-        places = np.unique(np.linspace(0, len(own) - 1, num=min(wanted, len(own))).astype(np.int64))
-        chosen.extend(int(m) for m in own[places])
-    return tuple(_example(facts, seen, m) for m in chosen)
+def _examples(facts: Facts, seen: _Epoch, sample: Sample, ranks: Mapping[int, Ints]) -> tuple[Example, ...]:
+    shown = sample.shown(facts.label_V[seen.query_M], seen.selected_MP)
+    return tuple(_example(facts, seen, m, ranks.get(m)) for m in shown)
 
 
-def _example(facts: Facts, seen: _Epoch, m: int) -> Example:
+def _example(facts: Facts, seen: _Epoch, m: int, ranks_PS: Ints | None) -> Example:
     query = int(seen.query_M[m])
-    mined = [
-        MinedVideo(
-            rank=rank,
-            video=int(video),
-            name=facts.video_name(int(video)),
-            label=facts.class_name(int(facts.label_V[video])),
-            right=bool(seen.right_MP[m, rank]) if seen.judged_MP[m, rank] else None,
+    stages = [] if ranks_PS is None else [tuple(None if r < 0 else r for r in row) for row in ranks_PS.tolist()]
+    columns = np.flatnonzero(seen.selected_MP[m] >= 0)[:RANKS_SHOWN].tolist()
+    mined = []
+    for i, column in enumerate(columns):
+        video = int(seen.selected_MP[m, column])
+        mined.append(
+            MinedVideo(
+                rank=column,
+                video=video,
+                name=facts.video_name(video),
+                label=facts.class_name(int(facts.label_V[video])),
+                right=bool(seen.right_MP[m, column]) if seen.judged_MP[m, column] else None,
+                stages=stages[i] if i < len(stages) else None,
+            )
         )
-        for rank, video in enumerate(seen.selected_MP[m])
-        if video >= 0
-    ]
     return Example(
         video=query,
         name=facts.video_name(query),
         label=facts.class_name(int(facts.label_V[query])),
-        mined=tuple(mined[:_RANKS_SHOWN]),
+        mined=tuple(mined),
     )

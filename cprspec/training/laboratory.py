@@ -154,15 +154,27 @@ def _from_ledger(run: RunDir, phase: str, mined: MiningTable) -> list[str]:
     except (OSError, ValueError) as error:
         return [f"the ledger of epoch {mined.epoch} cannot be read ({clean(str(error), MAX_ECHO)})"]
     again = json.loads(json.dumps(finite(mined.to_json())))
+    if not _has_stages(written):  # an older version showed other queries
+        written["examples"] = again["examples"]
     found = list(_differences(again, written, ""))
     more = [f"and {len(found) - _DIFFERENCES_SHOWN} more"] if len(found) > _DIFFERENCES_SHOWN else []
     return found[:_DIFFERENCES_SHOWN] + more
+
+
+def _has_stages(written: Any) -> bool:
+    examples = written.get("examples") if isinstance(written, dict) else None
+    try:
+        return all("stages" in mined for example in examples or () for mined in example["mined"])
+    except (TypeError, KeyError):
+        return True  # damaged, which is a difference
 
 
 def _differences(mine: Any, theirs: Any, path: str) -> Iterator[str]:
     """Each place where two JSON values differ: what is here, what the ledger has."""
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for key in dict.fromkeys([*mine, *theirs]):
+            if key == "strip" and key not in mine:
+                continue  # a picture, which is no part of mining
             yield from _differences(mine.get(key), theirs.get(key), f"{path}.{key}" if path else str(key))
     elif isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
         for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):

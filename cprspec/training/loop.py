@@ -10,15 +10,19 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
 from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.bad_clips import BadClips
-from cprspec.learning.exchange import gather_cat
+from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
+from cprspec.mining.picks import stage_ranks
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
@@ -27,7 +31,8 @@ from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Stepper
+from cprspec.training.stepper import Picks, Stepper
+from cprspec.training.strips import Strips
 from cprspec.video.clips import PhaseOrder, TrainClips
 from cprspec.video.supply import Supply
 
@@ -39,6 +44,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
+    strips = Strips(job)
     tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     saved = time.monotonic()
@@ -54,7 +60,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
             tally.step += 1
             epoch_over = tally.step == job.steps_per_epoch
             if epoch_over:
-                finish_epoch(job, ledger, tally)
+                finish_epoch(job, ledger, strips, tally)
                 recorder.finish(tally.epoch)
                 tally = Tally(epoch=tally.epoch + 1, told=tally.told)
             overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
@@ -141,15 +147,27 @@ def record(stepper: Stepper, ledger: Ledger) -> None:
     for picks in stepper.picks():
         counts = gather_cat(picks.counts[None]).sum(0).cpu().numpy()
         query_M, selected_MP = (gather_cat(ids).cpu().numpy() for ids in (picks.video_N, picks.selected_NP))
-        ledger.add(query_M, selected_MP, counts, direction=picks.direction)
+        ledger.add(query_M, selected_MP, counts, direction=picks.direction, ranks=partial(ranks_of, picks))
 
 
-def finish_epoch(job: Job, ledger: Ledger, tally: Tally) -> None:
-    """Report the epoch and write its mining table."""
+def ranks_of(picks: Picks, row_R: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`stage_ranks` of some rows of a micro-batch of all ranks; every rank asks for the same."""
+    each = len(picks.video_N)
+    own_R = torch.from_numpy(row_R // each == rank())
+    own_r = (torch.from_numpy(row_R)[own_R] % each).to(picks.video_N.device)
+    ranks_rPS = stage_ranks(picks.mined, own_r)
+    ranks_RPS = ranks_rPS.new_full((len(row_R), *ranks_rPS.shape[1:]), -1)
+    ranks_RPS[own_R] = ranks_rPS
+    found: NDArray[np.int64] = gather_cat(ranks_RPS[None]).amax(0).cpu().numpy()
+    return found
+
+
+def finish_epoch(job: Job, ledger: Ledger, strips: Strips, tally: Tally) -> None:
+    """Report the epoch and write its mining table, after the strips that it names."""
     mining = ledger.finish(tally.epoch) if job.phase.miner is not None else None
     clips = job.phase.batch_size * job.steps_per_epoch
     if job.ranks.first and mining is not None:
-        atomic_write_json(job.folder / "mining" / f"epoch-{tally.epoch:04d}.json", mining.to_json())
+        atomic_write_json(job.folder / "mining" / f"epoch-{tally.epoch:04d}.json", mining.to_json(strips.draw(mining)))
     job.report(
         events.Epoch(
             phase=job.phase.name, epoch=tally.epoch, step=(tally.epoch + 1) * job.steps_per_epoch,

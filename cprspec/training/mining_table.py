@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import asdict, frozen
@@ -65,13 +66,17 @@ class ClassRow:
 
 @frozen(kw_only=True)
 class MinedVideo:
-    """One pick of an example: rank from 0, video id and name, its class, and whether it is right (None: unknown)."""
+    """One pick of an example: rank from 0, video id and name, its class, and whether it is right (None: unknown).
+
+    `stages`: its rank among the survivors of each stage (0: best, None: not among them); None where that is not known.
+    """
 
     rank: int
     video: int
     name: str
     label: str | None
     right: bool | None
+    stages: tuple[int | None, ...] | None = None
 
 
 @frozen(kw_only=True)
@@ -117,9 +122,12 @@ class MiningTable:
         """Median CMR over videos, None without one and where nothing was picked."""
         return self.cmr_video.median if self.cmr_video and self.picks else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Ready for `runs.layout.atomic_write_json`."""
+    def to_json(self, strips: Mapping[int, str] | None = None) -> dict[str, Any]:
+        """Ready for `runs.layout.atomic_write_json`. `strips` are the files of pictures that there are, by video."""
         data = asdict(self, filter=lambda attribute, _: attribute.name != "directions")
+        for shown in (video for example in data["examples"] for video in (example, *example["mined"])):
+            if strips and (strip := strips.get(shown["video"])):
+                shown["strip"] = strip
         data["cmr"] = {"source": data.pop("cmr_source"), "video": data.pop("cmr_video")}
         data["funnel"] = [{**asdict(s), "precision": s.precision, "recall": s.recall} for s in self.funnel]
         if self.directions:

@@ -82,7 +82,7 @@ class MoCoStepper:
                 continue
             truth = bank_truth(self._job.label_V, video_N, bank_K, outcome.eligible_NK)
             selected_NP, counts = picked(outcome.mined, truth, bank_K)
-            yield Picks(video_N=video_N, selected_NP=selected_NP, counts=counts)
+            yield Picks(video_N=video_N, selected_NP=selected_NP, counts=counts, mined=outcome.mined)
 
     def bank(self) -> dict[str, Tensor]:
         """The queue: keys, the mining view's embeddings of the same clips, their videos, where the next ones go."""

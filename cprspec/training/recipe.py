@@ -79,7 +79,8 @@ class Recipe:
         copied = None
         if self.ranks.first:
             candidates = find_finished(self.runs, fingerprint, self.run.path)
-            copied = next((c for found in candidates if (c := copy_phase(found, folder, name))), None)
+            strips = self.resolved.launch.strips > 0
+            copied = next((c for found in candidates if (c := copy_phase(found, folder, name, strips))), None)
             for difference in version_differences(copied.facts["versions"]) if copied else ():
                 self.report(
                     events.Warned(message=f"reused phase '{name}' was trained with other versions: {difference}")

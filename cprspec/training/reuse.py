@@ -16,6 +16,7 @@ from attrs import frozen
 
 from cprspec.errors import CprspecError
 from cprspec.runs.files import atomic_write_json, sync_folder
+from cprspec.runs.layout import STRIPS
 from cprspec.training import checkpoint
 
 FINISHED = "phase.json"
@@ -61,15 +62,19 @@ def find_finished(runs: Path, fingerprint: str, not_in: Path) -> Iterator[Finish
             yield found
 
 
-def copy_phase(found: Finished, folder: Path, name: str) -> Finished | None:
-    """Copy a finished phase into `folder` under its `name` there, saying where it came from; None if it went away."""
+def copy_phase(found: Finished, folder: Path, name: str, strips: bool = True) -> Finished | None:
+    """Copy a finished phase into `folder` under its `name` there, saying where it came from; None if it went away.
+
+    `strips`: also the pictures of what was mined.
+    """
     origin = found.folder.parent.parent
     working = folder.parent / f".{folder.name}.copy"
     shutil.rmtree(working, ignore_errors=True)
     try:
         shutil.copytree(found.checkpoint, working / "checkpoints" / found.checkpoint.name)
         if (found.folder / "mining").is_dir():
-            shutil.copytree(found.folder / "mining", working / "mining")
+            left_out = None if strips else shutil.ignore_patterns(STRIPS)
+            shutil.copytree(found.folder / "mining", working / "mining", ignore=left_out)
     except (OSError, shutil.Error):
         shutil.rmtree(working, ignore_errors=True)
         return None

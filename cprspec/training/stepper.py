@@ -15,6 +15,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
+from cprspec.learning.cascade import Mined
 from cprspec.learning.moco import MinerLike
 from cprspec.models.heads import Encoder
 from cprspec.video.sampling import generator
@@ -29,13 +30,14 @@ Batch = dict[str, Tensor]
 class Picks:
     """What one micro-batch of this rank mined: `selected_NP` (video ids, -1: none) for `video_N`.
 
-    `counts` `[S+1,3]` are those of mining/funnel.py. `direction` names what was mined for, where a framework mines more
-    than once for the same clip; see `Stepper.directions`.
+    `mined` is the same as bank rows, with each stage's survivors. `counts` `[S+1,3]` are those of mining/funnel.py.
+    `direction` names what was mined for, where a framework mines more than once for the same clip; see `Stepper.directions`.
     """
 
     video_N: Tensor
     selected_NP: Tensor
     counts: Tensor
+    mined: Mined
     direction: str = ""
 
 

@@ -42,12 +42,13 @@ class Book:
     """A ledger that only remembers."""
 
     def __init__(self):
-        self.queries, self.picks, self.counts = [], [], []
+        self.queries, self.picks, self.counts, self.ranks = [], [], [], []
 
-    def add(self, query_N, selected_NP, counts, *, direction=""):
+    def add(self, query_N, selected_NP, counts, *, direction="", ranks):
         self.queries.append(query_N.tolist())
         self.picks.append(selected_NP.tolist())
         self.counts.append(np.asarray(counts))
+        self.ranks.append(ranks(np.arange(len(query_N))))
 
 
 def slowly(found, stages, ratio, topk):

@@ -9,9 +9,11 @@ from statistics import fmean, stdev
 import pytest
 from rich.console import Console
 
-from cprspec.runs.compare import compare, letter
-from cprspec.runs.compare_tables import print_comparison
+from cprspec.runs.columns import Column, markdown
+from cprspec.runs.compare import compare
+from cprspec.runs.compare_tables import DIFFERENCES_SHOWN, print_comparison, tables
 from cprspec.runs.files import atomic_write_json
+from cprspec.runs.groups import letter
 from cprspec.runs.summary import summarise
 
 
@@ -66,7 +68,7 @@ def test_other_options_make_another_group(make_run):
 def test_classes_won_tied_lost_from_their_tables(make_run):
     a, b = summarise(make_run("a", 0, quality=0.9)), summarise(make_run("b", 0, lr=0.2, quality=0.1))
     result = compare([a, b])
-    row = row_of(result.classes, phase="cycle", unit="source")
+    row = row_of(result.classes, encoder="cycle", unit="source")
     mine, theirs = ({r["name"]: r["cmr_source"] for r in run.phases[1].table["classes"]} for run in (a, b))
     assert row.won == sum(mine[c] > theirs[c] for c in mine)
     assert row.tied == sum(mine[c] == theirs[c] for c in mine)
@@ -75,8 +77,8 @@ def test_classes_won_tied_lost_from_their_tables(make_run):
     gaps = [abs(x - y) for _, x, y in row.differ_most]
     assert gaps == sorted(gaps, reverse=True)
     same = compare([a, a])
-    assert row_of(same.classes, phase="cycle", unit="video").tied == 4
-    assert not row_of(same.classes, phase="cycle", unit="video").differ_most
+    assert row_of(same.classes, encoder="cycle", unit="video").tied == 4
+    assert not row_of(same.classes, encoder="cycle", unit="video").differ_most
 
 
 def test_no_mining_and_mining_of_nothing_show_a_dash(make_run):
@@ -172,7 +174,47 @@ def test_json_says_what_the_tables_say(make_run):
     assert data["mining"][0]["figures"]["precision"]["mean"] == a.phases[1].table["precision"]
     first = data["classes"][0]
     assert {"class", "A", "B"} == set(first["differ_most"][0])
+    assert 0 <= first["test"]["p"] <= 1
+    assert first["difference"]["low"] <= first["difference"]["median"] <= first["difference"]["high"]
     assert data["published"][0]["found"]["A"]["encoder"] == "cycle"
+
+
+def test_many_groups_stay_within_the_terminal(make_run):
+    runs = [
+        summarise(make_run(f"experiment-{i}", seed, lr=i, recall=0.1 + i / 20)) for i in range(7) for seed in (0, 1)
+    ]
+    for width in (80, 200):
+        text = shown(compare(runs), width)
+        assert max(map(len, text.splitlines())) <= width
+        assert "A against G" in text
+        assert "tied" in text
+    assert "interval" in text
+
+
+def test_what_differs_is_listed_and_cut_short(make_run):
+    options = "".join(f"option{i} = {{}}\n" for i in range(DIFFERENCES_SHOWN + 5))
+    a = summarise(make_run("a", extra="[miner]\n" + options.replace("{}", "1")))
+    b = summarise(make_run("b", extra="[miner]\n" + options.replace("{}", "'[red]x\u202e'")))
+    text = shown(compare([a, b]))
+    assert "miner.option0" in text
+    assert "[red]x\\u202e" in text
+    assert text.count("miner.option") == DIFFERENCES_SHOWN
+    assert "and 5 more keys" in text
+
+
+def test_markdown_holds_every_column_and_no_text_is_markup(make_run):
+    evil = "a|b <b> [x](http://y) *z* `q` $m$ &lt; @you\n# no"
+    run, other = summarise(make_run("x", encoder=evil, quality=0.9)), summarise(make_run("y", lr=9, encoder=evil))
+    text = markdown(tables(compare([run, other])))
+    assert all(line.startswith(("|", "**")) or not line for line in text.splitlines())
+    assert "random mean" in text
+    assert "R@50" in text
+    assert r"a\|b \<b\> \[x\](http\://y) \*z\* \`q\` \$m\$" in text
+    columns = {line.replace(r"\|", "").count("|") for line in text.splitlines() if "| unit |" in line}
+    assert columns == {11, 10}
+    assert (
+        markdown([("t", [Column("x", ("1",)), Column("", ("A",))])]) == "**t**\n\n| x |  |\n| --: | :-- |\n| 1 | A |\n"
+    )
 
 
 def test_letters():

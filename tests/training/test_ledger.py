@@ -230,3 +230,75 @@ def test_directions_survive_a_checkpoint():
     assert rest.finish(1) == whole.finish(1)
     with pytest.raises(CprspecError, match=r"lacks residual\.counts"):
         make(directions=directions).restore(make().state())
+
+
+def ranks_of(query, selected):
+    """Ranks `[R,10,2]` that say which query and pick they belong to."""
+
+    def ranks(rows):
+        found = np.full((len(rows), 10, 2), -1)
+        for i, row in enumerate(rows):
+            for j, video in enumerate([v for v in selected[row] if v >= 0][:10]):
+                found[i, j] = query[row], video
+        return found
+
+    return ranks
+
+
+def test_examples_carry_the_ranks_of_their_own_picks_and_few_are_asked_for():
+    asked = []
+    ledger, rng = make(examples=2), np.random.default_rng(0)
+    for _ in range(120):
+        query, selected = rng.permutation(18)[:6], rng.integers(-1, 18, (6, 12))
+        ranks = ranks_of(query, selected)
+        ledger.add(query, selected, ranks=lambda rows, ranks=ranks: asked.append(len(rows)) or ranks(rows))
+    table = ledger.finish(0)
+    assert len(table.examples) == 6
+    for example in table.examples:
+        assert [m.stages for m in example.mined] == [(example.video, m.video) for m in example.mined]
+    assert sum(asked) < 150 < sum(asked[:20]) + 150, "most at the beginning"
+
+
+@pytest.mark.parametrize("cut", [0, 3, 40])
+def test_ranks_survive_a_checkpoint_and_an_older_one_has_none(cut):
+    def some(ledger, steps):
+        for step in steps:
+            query, selected, counts = step
+            ledger.add(query, selected, counts, ranks=ranks_of(query, selected))
+        return ledger
+
+    every = list(steps(count=40))
+    whole = some(make(examples=1), every).finish(0)
+    state = some(make(examples=1), every[:cut]).state()
+    assert len(state["example_E"]) <= 2 * 3
+    resumed = make(examples=1)
+    resumed.restore(state)
+    assert some(resumed, every[cut:]).finish(0) == whole
+    older = make(examples=1)
+    older.restore({name: state[name] for name in ("query_M", "selected_MP", "counts")})
+    table = some(older, every[cut:]).finish(0)
+    assert [e.video for e in table.examples] == [e.video for e in whole.examples]
+    assert cut < 40 or all(m.stages is None for e in table.examples for m in e.mined)
+
+
+@pytest.mark.parametrize("width", [3, 12])
+def test_the_union_has_the_ranks_of_the_direction_that_picked_first(width):
+    ledger, rng = make(directions={"rgb": "residual", "residual": "rgb"}), np.random.default_rng(1)
+    found = {}
+    for _ in range(9):
+        query = rng.permutation(18)[:4]
+        for direction in ("rgb", "residual"):
+            selected = rng.integers(-1, 18, (4, width))
+            marked = ranks_of(np.full(4, 7 if direction == "rgb" else 8), selected)
+            ledger.add(query, selected, direction=direction, ranks=marked)
+            for q, row in zip(query.tolist(), selected, strict=True):
+                found.setdefault((q, direction), []).append(set(row.tolist()))
+    known = 0
+    for example in ledger.finish(0).examples:
+        for mined in example.mined:
+            if mined.stages is not None:
+                first = 7 if any(mined.video in row for row in found[example.video, "rgb"]) else 8
+                assert mined.stages[1] == mined.video
+                assert mined.stages[0] in {first, 8}
+                known += 1
+    assert known > 50
