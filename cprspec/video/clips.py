@@ -7,7 +7,7 @@ Legend: T frames, W windows, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +66,19 @@ class Reader:
         path = self.path(video)
         return {name: self.store.read(path, view, self.short_side) for name, view in self.views.items()}
 
-    def cut(self, stored: Bytes, frames: Ints) -> Bytes:
-        """The frames of one clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other."""
-        if (np.diff(frames) != 1).any():
-            return stored[frames]
-        clip = stored[frames[0] : frames[-1] + 1]
-        clip.reshape(-1)[::PAGE].max()  # touched, so that what the disk takes counts as reading, not as augmentation
-        return clip
+    def cut(self, stored: Bytes, picks: Sequence[Ints]) -> list[Bytes]:
+        """The frames of each clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other."""
+        clips = []
+        for frames in picks:
+            if (np.diff(frames) != 1).any():
+                clips.append(stored[frames])
+                continue
+            clip = stored[frames[0] : frames[-1] + 1]
+            clip.reshape(-1)[
+                ::PAGE
+            ].max()  # touched, so that what the disk takes counts as reading, not as augmentation
+            clips.append(clip)
+        return clips
 
 
 class TrainClips:
@@ -112,13 +118,13 @@ class TrainClips:
             tray.reading(self._reader.path(video))
             try:
                 with tray.decoding():
-                    stored = self._reader.stored(video)
+                    drawn, cut = self._cut(video, rng)
             except BadVideo as bad:
                 tray.spent.unread.append(Unread(video, bad.reason))
                 continue
             tray.video = video
             tray.spent.replaced += video != asked
-            self._fill(stored, rng, tray)
+            augment_all(tray, cut, drawn, self._clip, flow_aware=self._augment.flow_aware)
             return
         message = f"neither this video nor {SUBSTITUTES} others that might stand for it can be read"
         raise CprspecError(Problem(message, Place(str(self._reader.path(asked)))), exit_code=1)
@@ -130,16 +136,14 @@ class TrainClips:
         for _ in range(SUBSTITUTES):
             yield int(self._ids[rng.integers(len(self._ids))]), rng
 
-    def _fill(self, stored: dict[str, Bytes], rng: np.random.Generator, tray: Tray) -> None:
+    def _cut(self, video: int, rng: np.random.Generator) -> tuple[list[augmentation.Drawn], dict[str, list[Bytes]]]:
+        """What is done to each clip, and the clips of each view as they are stored."""
+        stored = self._reader.stored(video)
         length = min(len(s) for s in stored.values())
         height, width = next(iter(stored.values())).shape[1:3]
         picks = [train_indices(length, self._clip.frames, self._clip.stride, rng) for _ in range(self._clips)]
         picks, drawn = augmentation.draw_clips(self._augment, rng, picks, self._clip, height, width)
-        for name, whole in stored.items():
-            room = tray.room(name, (self._clips, *clip_shape(self._clip)))
-            _cut_and_augment(
-                self._reader, whole, picks, drawn, room, tray, flow_aware=self._augment.flow_aware, size=self._clip.size
-            )
+        return drawn, {name: self._reader.cut(whole, picks) for name, whole in stored.items()}
 
 
 class TestClips:
@@ -188,11 +192,12 @@ class TestClips:
         tray.reading(self._reader.path(video))
         with tray.decoding():
             stored = self._reader.stored(video)
-        # Flow's length for every view, so that a figure does not depend on which views are evaluated together.
-        length = max(1, min(len(s) - (s.shape[-1] == 3) for s in stored.values()))
-        windows = self._windows(length)
-        if self._one_window:
-            windows = windows[int(rng.integers(len(windows)))][None]
+            # Flow's length for every view, so that a figure does not depend on which views are evaluated together.
+            length = max(1, min(len(s) - (s.shape[-1] == 3) for s in stored.values()))
+            windows = self._windows(length)
+            if self._one_window:
+                windows = windows[int(rng.integers(len(windows)))][None]
+            cut = {name: self._reader.cut(whole, [*windows]) for name, whole in stored.items()}
         height, width = next(iter(stored.values())).shape[1:3]
         if self._crop is not None:
             base = augmentation.centre_crop(self._crop, self._clip.size, height, width)
@@ -200,11 +205,7 @@ class TestClips:
             box = self._place.box(IIC_CENTRE if self._iic else CENTRE, height, width)
             base = augmentation.Drawn(box, flip=self._place.mirrored)
         drawn = [evolve(base, colours=self._colours(rng)) for _ in windows]
-        for name, whole in stored.items():
-            room = tray.room(name, (len(windows), *clip_shape(self._clip)))
-            _cut_and_augment(
-                self._reader, whole, [*windows], drawn, room, tray, flow_aware=self._flow_aware, size=self._clip.size
-            )
+        augment_all(tray, cut, drawn, self._clip, flow_aware=self._flow_aware)
 
     def _windows(self, length: int) -> Ints:
         frames, stride = self._clip.frames, self._clip.stride
@@ -229,23 +230,16 @@ def clip_bytes(clip: Clip) -> int:
     return 3 * clip.frames * clip.size**2
 
 
-def _cut_and_augment(
-    reader: Reader,
-    whole: Bytes,
-    picks: list[Ints],
-    drawn: list[augmentation.Drawn],
-    room: Bytes,
-    tray: Tray,
-    *,
-    flow_aware: bool,
-    size: int,
+def augment_all(
+    tray: Tray, cut: Mapping[str, list[Bytes]], drawn: list[augmentation.Drawn], clip: Clip, *, flow_aware: bool
 ) -> None:
-    """The clips of one view into `room`; `whole` is what is stored of the video."""
-    for frames, how, out in zip(picks, drawn, room, strict=True):
-        with tray.decoding():
-            clip = reader.cut(whole, frames)
-        with tray.augmenting():
-            augmentation.apply(clip, how, size, is_flow=whole.shape[-1] == 2, flow_aware=flow_aware, out=out)
+    """Put the clips that were cut for each view on `tray`, with what was drawn for each done to it."""
+    with tray.augmenting():
+        for name, clips in cut.items():
+            room = tray.room(name, (len(clips), *clip_shape(clip)))
+            for frames, how, out in zip(clips, drawn, room, strict=True):
+                is_flow = frames.shape[-1] == 2
+                augmentation.apply(frames, how, clip.size, is_flow=is_flow, flow_aware=flow_aware, out=out)
 
 
 @frozen

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from small_videos import make_video
 
 from cprspec.components.augments import CoCLR, Crop
@@ -268,3 +269,43 @@ def test_a_mirrored_test_crop_negates_x_flow_where_training_does(world):
     assert np.array_equal(as_published, plain[..., ::-1, :])
     assert np.array_equal(clean[..., 2], MIRRORED[plain[..., ::-1, 2]])
     assert np.array_equal(clean[..., :2], plain[..., ::-1, :2])
+
+
+def test_another_video_takes_the_place_of_one_that_cannot_be_read(world, tmp_path):
+    index, store = world
+    gone = {1: "unlinked", 4: "a folder", 5: "cut short"}
+    videos = list(index.videos)
+    for video, how in gone.items():
+        path = tmp_path / f"{video}.mp4"
+        if how == "a folder":
+            path.mkdir()
+        elif how == "cut short":
+            path.write_bytes(videos[video].path.read_bytes()[:500])
+        videos[video] = evolve(videos[video], path=path)
+    broken = evolve(index, videos=tuple(videos))
+    clips = TrainClips(broken, index.ids("train"), VIEWS, CLIP, CoCLR(), store, 0)
+    stand_ins = set()
+    for epoch in range(4):
+        for position in range(6):
+            tray = Tray()
+            clips.read((epoch, position), tray)
+            assert tray.spent.replaced == (position in gone)
+            assert {bad.video for bad in tray.spent.unread} <= set(gone)
+            if position in gone:
+                assert tray.spent.unread[0].video == position and tray.video not in gone
+                stand_ins.add(tray.video)
+                again = item(TrainClips(broken, index.ids("train"), VIEWS, CLIP, CoCLR(), store, 0), (epoch, position))
+                assert all((again[name].numpy() == tray.own[name]).all() for name in VIEWS)
+                own = item(clips, (epoch, tray.video))
+                assert not torch.equal(own["rgb"], again["rgb"]), "another clip of it than its own"
+            else:
+                assert not tray.spent.unread and tray.video == position
+    assert stand_ins == {0, 2, 3}
+
+
+def test_where_nothing_can_be_read_training_ends(world, tmp_path):
+    index, store = world
+    lost = evolve(index, videos=tuple(evolve(v, path=tmp_path / v.name) for v in index.videos))
+    clips = TrainClips(lost, index.ids("train"), VIEWS, CLIP, CoCLR(), store, 0)
+    with pytest.raises(CprspecError, match="neither this video nor 20 others"):
+        clips.read((0, 0), Tray())
