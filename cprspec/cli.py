@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from cprspec import __version__
+from cprspec.cli_bench import bench_app
 from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
 from cprspec.cli_mine import mine_app
-from cprspec.cli_options import Json, Plugins, Registries, print_json
+from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, print_json
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(bench_app)
 app.add_typer(compare_app)
 app.add_typer(figure_app)
 
@@ -59,13 +61,6 @@ def _complete_component(ctx: typer.Context, incomplete: str) -> list[str]:
 
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
 Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Experiment files.", show_default=False)]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the experiment, as in --set miner.stages=5."),
-]
-Root = Annotated[
-    list[str] | None, typer.Option("--root", metavar="NAME=DIR", help="Where the videos of a data set lie.")
-]
 Data = Annotated[bool, typer.Option("--data", help="Look at the videos, too.")]
 
 
@@ -90,8 +85,8 @@ def check(
     specs: Specs,
     data: Data = False,
     json: Json = False,
-    overrides: Set = None,
-    roots: Root = None,
+    overrides: Overrides = None,
+    roots: Roots = None,
     registries: Registries = None,
     plugins: Plugins = None,
 ) -> None:
@@ -128,8 +123,8 @@ def show(
     spec: Spec,
     data: Data = False,
     json: Json = False,
-    overrides: Set = None,
-    roots: Root = None,
+    overrides: Overrides = None,
+    roots: Roots = None,
     registries: Registries = None,
     plugins: Plugins = None,
 ) -> None:
@@ -170,8 +165,8 @@ def run(
     node_rank: Annotated[int, typer.Option(min=0, help="The number of this machine, from 0.")] = 0,
     rdzv_endpoint: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where machines meet.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
-    overrides: Set = None,
-    roots: Root = None,
+    overrides: Overrides = None,
+    roots: Roots = None,
     registries: Registries = None,
     plugins: Plugins = None,
 ) -> None:
