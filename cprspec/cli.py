@@ -21,6 +21,8 @@ from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, print_json
+from cprspec.cli_report import report_app
+from cprspec.cli_search import search_app
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
@@ -40,6 +42,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app)
 app.add_typer(mine_app)
 app.add_typer(bench_app)
+app.add_typer(report_app)
+app.add_typer(search_app)
 app.add_typer(compare_app)
 app.add_typer(figure_app)
 
@@ -243,8 +247,9 @@ def _resolve(
 def _read_data(runs: Sequence[Resolved]) -> tuple[list[dict[str, Any]], list[Problem]]:
     from cprspec.spec.presence import read_facts
     from cprspec.video.store import cache_folder
+    from cprspec.video.usable import usable_videos
 
-    return read_facts(runs, cache_folder())
+    return read_facts(runs, cache_folder(), usable_videos)
 
 
 def _only_a_parent(spec: Path, specs: list[Path]) -> bool:

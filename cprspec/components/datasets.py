@@ -10,7 +10,7 @@ from attrs import frozen
 from cprspec.spec.kinds import Dataset, option
 
 if TYPE_CHECKING:
-    from cprspec.data.index import Index
+    from cprspec.data.index import Entry, Index
     from cprspec.data.survey import About, Survey
 
 _ROOT = "folder of the videos; `--root NAME=DIR` on the command line comes first"
@@ -33,6 +33,12 @@ class Folder(Dataset):
 
         return read_folder(root, self.source_pattern, self.test_pattern, self.holdout)
 
+    def listed(self, root: Path) -> list[Entry]:
+        """Everything below `root` that is called like a video, files or not."""
+        from cprspec.data.folder import list_folder
+
+        return list_folder(root, self.source_pattern, self.test_pattern, self.holdout, files_only=False)
+
 
 @frozen(kw_only=True)
 class Manifest(Dataset):
@@ -48,6 +54,12 @@ class Manifest(Dataset):
         from cprspec.data.manifest import read_manifest
 
         return read_manifest(root, self.file, self.source_pattern)
+
+    def listed(self, root: Path) -> list[Entry]:
+        """What the manifest names, there or not."""
+        from cprspec.data.manifest import list_manifest
+
+        return list_manifest(root, self.file, self.source_pattern, files_only=False)
 
 
 @frozen(kw_only=True)

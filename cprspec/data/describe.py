@@ -11,14 +11,13 @@ from typing import Any
 
 from attrs import asdict
 
+from cprspec.data.collections import dataset_of_card
 from cprspec.data.index import Index
 from cprspec.data.survey import About, Count, Survey
 from cprspec.errors import CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import Dataset
 from cprspec.spec.registry import Registry
-from cprspec.spec.structure import structure
 from cprspec.spec.verdict import problem_record
-from cprspec.spec.words import quoted
 
 Record = dict[str, Any]
 
@@ -28,18 +27,7 @@ def describe(registry: Registry, name: str, root: Path | None) -> tuple[Record, 
 
     Raises CprspecError if no data set has this name.
     """
-    card = registry.find("dataset", name)
-    if card is None:
-        message = f"no data set is called {quoted(name)}"
-        raise CprspecError(Problem(message, None, registry.suggest("dataset", name)))
-    dataset, wrong = structure(
-        card.component,
-        dict(card.options),
-        f"data set {quoted(name)}",
-        lambda path: card.places.get(path, _of(card.file)),
-    )
-    if not isinstance(dataset, Dataset):
-        raise CprspecError(wrong)
+    card, dataset = dataset_of_card(registry, name)
     about = dataset.about()
     if dataset.embedded:
         root = None  # it makes what it needs, and describing makes nothing
@@ -122,7 +110,3 @@ def _table(counts: list[Record]) -> Iterator[str]:
 
 def _cell(value: object) -> str:
     return "-" if value is None else str(value)
-
-
-def _of(file: Path | None) -> Place:
-    return Place(str(file) if file else "card")

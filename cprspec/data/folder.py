@@ -12,21 +12,35 @@ from cprspec.errors import CprspecError, Place, Problem
 
 def read_folder(root: Path, source_pattern: str | None, test_pattern: str | None, holdout: float) -> Index:
     """Every video file below `root`; its first folder is its class. CprspecError where there is none."""
+    return make_index(root, list_folder(root, source_pattern, test_pattern, holdout, files_only=True))
+
+
+def list_folder(
+    root: Path, source_pattern: str | None, test_pattern: str | None, holdout: float, *, files_only: bool
+) -> list[Entry]:
+    """The same as entries; without `files_only` also what is called like a video and is no file, such as a broken link."""
     if not root.is_dir():
         raise CprspecError(Problem("no such folder", Place(str(root))))
-    names = sorted(
-        p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
-    )
+    paths = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES]
+    files = {p.relative_to(root).as_posix() for p in paths if _is_file(p)}
+    names = files if files_only else files | {p.relative_to(root).as_posix() for p in paths if not any(p.glob("*"))}
     if not names:
         raise CprspecError(Problem(f"no video files ({' '.join(SUFFIXES)}) below this folder", Place(str(root))))
-    flat = any("/" not in name for name in names)
+    flat = any("/" not in name for name in files or names)
     entries = []
-    for name in names:
+    for name in sorted(names):
         source = source_of(name, source_pattern)
         test = matches(name, test_pattern) or _held_out(source, holdout)
-        label = None if flat else name.split("/", 1)[0]
+        label = None if flat or "/" not in name else name.split("/", 1)[0]
         entries.append(Entry(name, label, source, "test" if test else "train"))
-    return make_index(root, entries)
+    return entries
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # links that lead in a circle
+        return False
 
 
 def _held_out(source: str, share: float) -> bool:

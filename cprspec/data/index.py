@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -72,6 +72,11 @@ class Index:
     def splits(self) -> tuple[str, ...]:
         """The splits that have videos."""
         return tuple(split for split in SPLITS if len(self.ids(split)))
+
+    def without(self, names: Container[str]) -> Index:
+        """The other videos; those that stay keep their class and source, and get new ids."""
+        kept = tuple(v for v in self.videos if v.name not in names)
+        return self if len(kept) == len(self.videos) else Index(self.classes, self.sources, kept)
 
     def digest(self) -> str:
         """The identity of the data: sha256 over every video's name, size, class, source and split, not over the root."""

@@ -17,11 +17,16 @@ _HINT = "the first line names the columns: path, and if you have them label, sou
 
 def read_manifest(root: Path, file: str, source_pattern: str | None) -> Index:
     """The videos that the CSV file `file` under `root` names. CprspecError with every line that is wrong."""
+    return make_index(root, list_manifest(root, file, source_pattern, files_only=True))
+
+
+def list_manifest(root: Path, file: str, source_pattern: str | None, *, files_only: bool) -> list[Entry]:
+    """The same as entries; without `files_only`, naming what is not there is not wrong."""
     path = root / file
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
     for line, row in read_table(path, ["path"], "manifest", _HINT):
-        found = _entry(root, row, source_pattern)
+        found = _entry(root, row, source_pattern, files_only)
         if isinstance(found, str):
             problems.append(Problem(found, Place(str(path), line)))
         elif found.name in entries:
@@ -30,10 +35,10 @@ def read_manifest(root: Path, file: str, source_pattern: str | None) -> Index:
             entries[found.name] = found
     if problems:
         raise CprspecError(problems)
-    return make_index(root, list(entries.values()))
+    return list(entries.values())
 
 
-def _entry(root: Path, row: Row, source_pattern: str | None) -> Entry | str:
+def _entry(root: Path, row: Row, source_pattern: str | None, files_only: bool) -> Entry | str:
     """The video of one record, or what is wrong with it."""
     if None in row:
         return "more values than the header has columns"
@@ -44,7 +49,7 @@ def _entry(root: Path, row: Row, source_pattern: str | None) -> Entry | str:
         return f"path '{shown}' does not lie below the manifest's folder"
     if split not in SPLITS:
         return f"split '{clean(split, MAX_ECHO)}' is not one of {', '.join(SPLITS)}"
-    if not _is_file(root / relative):
+    if files_only and not _is_file(root / relative):
         return f"no file '{shown}'"
     name = relative.as_posix()
     return Entry(name, row.get("label") or None, row.get("source") or source_of(name, source_pattern), split)

@@ -136,6 +136,10 @@ class Dataset(Component):
         """The index of the videos under `root` (a Path). Raises CprspecError where files do not fit."""
         raise TypeError(f"{type(self).__name__} cannot be built")
 
+    def listed(self, root: Any) -> Any:
+        """Every file it names under `root`, there or not (a list of `data.index.Entry`); None: those of its index."""
+        return None
+
     def about(self) -> Any:
         """What it expects under its root and where people get it (a `data.survey.About`); None: the docstring says all."""
         return None

@@ -1,12 +1,12 @@
 """What is there of the videos that an experiment names: counts for a reader, and a problem for each thing missing.
 
-Data sets read their own indices (`Dataset.build`); no video is opened.
+Data sets read their own indices (`Dataset.build`). Whether videos are sound is asked of who may open one (`Usable`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from cprspec.data.index import Index
 
 
+Usable = Callable[[str, Path, "Index", Path], tuple["Index", list[Problem]]]
+"""Leaves out the bad videos of a data set (its name, root, index, and the cache folder), and says so: video/usable.py."""
+
+Known = dict[tuple[Dataset, Path], tuple["Index", list[Problem]]]
+
+
 def read_indices(
-    resolved: Resolved, cache: Path, known: dict[tuple[Dataset, Path], Index] | None = None
+    resolved: Resolved, cache: Path, usable: Usable | None = None, known: Known | None = None
 ) -> tuple[dict[str, Index], list[Problem]]:
-    """The index of each data set that can be read, and every problem with data and weights files.
+    """The index of each data set that can be read, of `usable` videos, and every problem with data and weights files.
 
     Embedded data sets make their files under `cache` if they are not there yet. `known` are indices that were read for
     another experiment, and are not read again; new ones are added.
@@ -42,20 +48,28 @@ def read_indices(
             problems.append(Problem(f"the root of data set '{name}' is not a folder: {root}", place))
             continue
         try:
-            index = indices[name] = known.get((dataset, root)) or dataset.build(root)
-            known[dataset, root] = index
+            if (dataset, root) not in known:
+                index = dataset.build(root)
+                known[dataset, root] = usable(name, root, index, cache) if usable else (index, [])
         except CprspecError as error:
             problems += error.problems
             continue
+        index, found = known[dataset, root]
+        problems += found
+        if any(not p.warning for p in found):
+            continue
+        indices[name] = index
         problems += _training_problems(resolved, index) if name == resolved.train_on else []
         problems += _evaluation_problems(resolved, name, index)
     return indices, problems + _gallery_problems(resolved, indices)
 
 
-def read_facts(runs: Sequence[Resolved], cache: Path) -> tuple[list[dict[str, Any]], list[Problem]]:
+def read_facts(
+    runs: Sequence[Resolved], cache: Path, usable: Usable | None = None
+) -> tuple[list[dict[str, Any]], list[Problem]]:
     """The counts of each data set of `runs`, read once, and every problem with the data of any of them."""
-    known: dict[tuple[Dataset, Path], Index] = {}
-    read = [read_indices(run, cache, known) for run in runs]
+    known: Known = {}
+    read = [read_indices(run, cache, usable, known) for run in runs]
     facts = {(name, id(index)): index_facts(name, index) for indices, _ in read for name, index in indices.items()}
     return list(facts.values()), told_once([(r.name, found) for r, (_, found) in zip(runs, read, strict=True)])
 

@@ -67,7 +67,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
     resolved = request.resolve()
     check_ranks(resolved, nodes.nproc * nodes.nnodes)
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
-    indices, store = read_data(resolved), Store()
+    indices, store = read_data(resolved, print_problems), Store()
     with filling() as progress:
         fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
     print_problems(short_videos(resolved, indices, store))

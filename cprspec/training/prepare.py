@@ -11,13 +11,19 @@ from cprspec.spec.kinds import View
 from cprspec.spec.presence import read_indices
 from cprspec.spec.schema import Resolved
 from cprspec.video.store import Store, cache_folder
+from cprspec.video.usable import usable_videos
 
 
-def read_data(resolved: Resolved) -> dict[str, Index]:
-    """The index of every data set of the experiment. CprspecError with all that is missing or too little."""
-    indices, problems = read_indices(resolved, cache_folder())
+def read_data(resolved: Resolved, warn: Callable[[list[Problem]], None] | None = None) -> dict[str, Index]:
+    """The index of every data set of the experiment, of usable videos; `warn` hears what does not stop it.
+
+    CprspecError with all that is missing or too little.
+    """
+    indices, problems = read_indices(resolved, cache_folder(), usable_videos)
     if any(not p.warning for p in problems):
         raise CprspecError(problems)
+    if warn:
+        warn(problems)
     return indices
 
 

@@ -1,8 +1,8 @@
-"""Strips: small pictures of the clips that a mining table shows, so that people see what was mined.
+"""Strips of what a mining table shows, so that people see what was mined.
 
-A strip is a JPEG of a few frames of a video's middle clip side by side. It is a function of the video alone and called after
-its number, so a later epoch that shows the video again finds it there. Written by rank 0 when an epoch is over, from the
-store only: nothing is decoded for it. `launch.strips` says for how many examples of each class.
+A strip (video/strips.py) is a function of the video alone and called after its number, so a later epoch that shows the video
+again finds it there. Written by rank 0 when an epoch is over, from the store only: nothing is decoded for it.
+`launch.strips` says for how many examples of each class.
 """
 
 from __future__ import annotations
@@ -12,35 +12,20 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from cprspec.components.views import Flow
 from cprspec.errors import CprspecError
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_bytes
 from cprspec.runs.layout import STRIPS
-from cprspec.spec.kinds import View
-from cprspec.spec.schema import Clip
 from cprspec.training.examples import UNKNOWN_AS_CLASSES
 from cprspec.training.job import Job
 from cprspec.training.mining_table import Example, MiningTable
-from cprspec.video.flow import dequantise
-
-Bytes = NDArray[np.uint8]
-
-HEIGHT, FRAMES = 64, 4
-"""Pixels, and frames side by side."""
+from cprspec.video.strips import shown_view, strip
 
 MINED_DRAWN = 5
 """Picks of an example that have a strip, best first."""
 
 FOLDER_BYTES = 8 << 20
 """How much the strips of one phase may take; those that no table has named for longest go first."""
-
-_QUALITY = 80
-_WIDEST = 2.5
 
 
 class Strips:
@@ -113,35 +98,3 @@ def drawn(table: MiningTable, per_class: int) -> Iterator[int]:
         for example in together:
             yield example.video
             yield from (mined.video for mined in example.mined[:MINED_DRAWN])
-
-
-def shown_view(views: list[View]) -> View:
-    """What people are shown of these views: the pictures if one of them is made from pictures, else flow."""
-    return next((view for view in views if not isinstance(view, Flow)), views[0])
-
-
-def strip(stored: Bytes, clip: Clip, view: View) -> bytes:
-    """A JPEG of FRAMES frames of the middle clip, from pictures `[N,H,W,3]` or flow `[N,H,W,2]` as the store has them."""
-    span = min(len(stored), clip.frames * clip.stride)
-    start = (len(stored) - span) // 2
-    frames = stored[np.linspace(start, start + span - 1, FRAMES).round().astype(np.int64)]
-    if isinstance(view, Flow):
-        frames = colour_wheel(frames, view.bound)
-    height, width = frames.shape[1:3]
-    size = (round(HEIGHT * min(_WIDEST, max(1 / _WIDEST, width / height))), HEIGHT)
-    method = cv2.INTER_AREA if height > HEIGHT else cv2.INTER_LINEAR
-    row = np.concatenate([cv2.resize(frame, size, interpolation=method) for frame in frames], axis=1)
-    _, content = cv2.imencode(".jpg", row[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return content.tobytes()
-
-
-def colour_wheel(flow_u8: Bytes, bound: float) -> Bytes:
-    """Flow `[T,H,W,2]` as pictures: hue is the direction, colour deepens with speed up to the clip's fastest; white is rest."""
-    flow = dequantise(flow_u8, bound)
-    speed = np.hypot(flow[..., 0], flow[..., 1])
-    fastest = max(float(np.percentile(speed, 99)), 1.0)
-    angle = np.arctan2(flow[..., 1], flow[..., 0])
-    hue = (angle / (2 * np.pi) % 1.0 * 180).astype(np.uint8)  # OpenCV's hue is half the degrees
-    depth = (np.minimum(speed / fastest, 1.0) * 255).astype(np.uint8)
-    hsv = np.stack([hue, depth, np.full_like(depth, 255)], axis=-1)
-    return np.stack([cv2.cvtColor(frame, cv2.COLOR_HSV2RGB) for frame in hsv])

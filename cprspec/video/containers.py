@@ -15,6 +15,9 @@ MAX_PARTS = 10_000
 """Chunks or boxes at the top of a file that are looked at; files have a handful, fragmented ones thousands."""
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_UNFINISHED = (0, 2**32 - 1)
+"""Lengths in files whose writer never came to their end."""
+
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 
 
@@ -32,21 +35,17 @@ def declared_end(path: Path) -> int:
 
 
 def _end_of_avi(file: BinaryIO) -> int:
-    """The end of the last list of frames: an index that is cut off behind it costs nothing."""
+    """The end of the last list of frames: an index that is cut off behind it costs nothing. Without a list, of the whole."""
     end, at = 0, 0
     for _ in range(MAX_PARTS):
         file.seek(at)
         kind, size = struct.unpack("<4sI", _exactly(file, 8) or bytes(8))
-        if kind in (b"RIFF", b"LIST"):
-            name = file.read(4)
-            if kind == b"RIFF":  # a large file has several; what is inside them is walked like what is beside them
-                at += 12
-                continue
-            if name == b"movi" and size not in (0, 2**32 - 1):  # 0: never finished
-                end = max(end, at + 8 + size)
-        elif not kind.strip(b"\0"):
+        if not kind.strip(b"\0"):
             break
-        at += 8 + size + size % 2
+        if kind == b"RIFF" or (kind == b"LIST" and file.read(4) == b"movi"):
+            end = 0 if size in _UNFINISHED else at + 8 + size
+        # A large file has several RIFFs; what is inside them is walked like what is beside them.
+        at += 12 if kind == b"RIFF" else 8 + size + size % 2
     return end
 
 

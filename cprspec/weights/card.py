@@ -6,6 +6,8 @@ is needed. An exported encoder may come from anywhere: the card is read as stric
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -32,6 +34,15 @@ T = TypeVar("T")
 
 
 @frozen(kw_only=True)
+class Maker:
+    """Who made features: an encoder's name and phase for people, and `digest`, equal only where features can be compared."""
+
+    name: str
+    phase: str
+    digest: str
+
+
+@frozen(kw_only=True)
 class ModelCard:
     """What rebuilds an encoder: `backbone`, size of the head's `embedding` (0: no head), `view`, `clip`.
 
@@ -46,6 +57,13 @@ class ModelCard:
     clip: Clip
     weights_sha256: str
     table: Mapping[str, Any] = field(factory=dict, eq=False, repr=False)
+
+    @property
+    def maker(self) -> Maker:
+        """Who features made by this encoder are from; the same for the same weights, shown the same clips."""
+        counts = {key: value for key, value in self.to_table().items() if key not in {"name", "phase"}}
+        text = json.dumps(counts, sort_keys=True, allow_nan=False)
+        return Maker(name=self.name, phase=self.phase, digest=hashlib.sha256(text.encode()).hexdigest())
 
     def to_table(self) -> dict[str, Any]:
         """The card as the table of a TOML file, without what only a run knows."""

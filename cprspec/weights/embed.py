@@ -6,16 +6,14 @@ Shapes: V videos, F size of the feature.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from attrs import frozen
-from safetensors.torch import save as to_bytes
 
 from cprspec.data.folder import read_folder
 from cprspec.data.index import Index, Video
@@ -24,8 +22,9 @@ from cprspec.evaluation.features import FrozenEncoder, encode_videos
 from cprspec.learning.ranks import Ranks, pick_device
 from cprspec.models.encoders import fill, new_encoder, read_weights
 from cprspec.models.heads import Encoder
-from cprspec.runs.files import atomic_write_bytes
+from cprspec.runs.layout import RunDir
 from cprspec.spec.plugins import load_plugin
+from cprspec.spec.registry import Registry
 from cprspec.spec.schema import Launch, WeightsFile
 from cprspec.spec.words import listed, quoted
 from cprspec.training.environment import file_digest
@@ -33,6 +32,8 @@ from cprspec.video.clips import TestClips
 from cprspec.video.normalise import Normalise
 from cprspec.video.store import Store
 from cprspec.weights.card import WEIGHTS, ModelCard, read_card
+from cprspec.weights.embeddings import Embeddings
+from cprspec.weights.export import export_run
 
 AT_ONCE = 16
 """Videos between two reports of progress."""
@@ -43,31 +44,6 @@ VIEW = "view"
 """What the one view of an export is called inside."""
 
 Progress = Callable[[int, int], None]
-
-
-@frozen(eq=False)
-class Embeddings:
-    """`features_VF` float32, one row per video of `paths`; `labels` are folders' names where videos lie in some."""
-
-    paths: tuple[Path, ...]
-    labels: tuple[str | None, ...]
-    features_VF: torch.Tensor
-    warnings: tuple[Problem, ...] = ()
-
-    def save(self, file: Path | str) -> tuple[Path, Path]:
-        """Write `features` `[V,F]` as safetensors to `file`, and `row,path,label` as CSV beside it; the two paths."""
-        file = Path(file)
-        rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(("row", "path", "label"))
-        for row, (path, label) in enumerate(zip(self.paths, self.labels, strict=True)):
-            writer.writerow((row, path, label or ""))
-        listing = file.with_suffix(".csv")
-        if listing == file:
-            raise CprspecError(Problem("the table of paths would replace the features", Place(str(file))))
-        atomic_write_bytes(file, to_bytes({"features": self.features_VF}))
-        atomic_write_bytes(listing, rows.getvalue().encode("utf-8", "surrogateescape"))
-        return file, listing
 
 
 @frozen(eq=False)
@@ -99,9 +75,8 @@ class LoadedEncoder:
             if progress:
                 progress(len(everything) + int(ids[-1]) + 1, 2 * len(everything))
         labels = tuple(None if v.label is None else index.classes[v.label] for v in index.videos)
-        return Embeddings(
-            tuple(v.path for v in index.videos), labels, torch.cat(rows), _short(index, lengths, self.card)
-        )
+        paths = tuple(v.path for v in index.videos)
+        return Embeddings(paths, labels, torch.cat(rows), self.card.maker, _short(index, lengths, self.card))
 
 
 def load_encoder(export: Path, device: str = "auto", plugins: Sequence[Path] = ()) -> LoadedEncoder:
@@ -178,3 +153,11 @@ def _short(index: Index, lengths: Sequence[int], card: ModelCard) -> tuple[Probl
     message = f"{len(short)} of {len(lengths)} videos are shorter than a clip of {needed} frames"
     hint = f"they are padded with their first frame: {', '.join(map(str, short[:3]))}{' ...' if len(short) > 3 else ''}"
     return (Problem(message, hint=hint, warning=True),)
+
+
+def load_run_encoder(
+    run: RunDir, phase: str | None, registry: Registry, device: str = "auto", plugins: Sequence[Path] = ()
+) -> LoadedEncoder:
+    """The encoder that `phase` (None: the last) of a run ended with, as `cprspec export` would write it."""
+    with TemporaryDirectory(prefix="cprspec-export-") as folder:
+        return load_encoder(export_run(run, phase, Path(folder) / "encoder", registry).folder, device, plugins)

@@ -265,7 +265,7 @@ KINDS: dict[str, Kind] = {
         _named(name)
         for name in (
             "new\nline.mp4", "esc\x1b[31mred.mp4", "\u202erevo.mp4", "bad\udce9.mp4", "-rf.mp4", "http:x.mp4",
-            "concat:a|b.mp4", "%03d.mp4", "pipe:0.mp4", "[/red].mp4", " .mp4", "n" * 240 + ".mp4",
+            "concat:a|b.mp4", "%03d.mp4", "pipe:0.mp4", "[@click=bell].mp4", " .mp4", "n" * 240 + ".mp4",
         )
     ),
 }  # fmt: skip
