@@ -74,7 +74,7 @@ FAULTS = {
     "memory": (r"/videos/13.mp4: data worker \d is out of memory; lower launch.workers or launch.prefetch_gib", 1),
     "mistake": (r"/videos/13.mp4: data worker \d failed: TypeError: no such thing", 1),
     "bad": (r"/videos/13.mp4: not a readable video: torn", 1),
-    "hang": (r"has not finished an item for 1 s; it reads /videos/13.mp4; .*launch.data_timeout_s", 1),
+    "hang": (r"has not finished an item for 4 s; it reads /videos/13.mp4; .*launch.data_timeout_s", 1),
 }
 
 
@@ -82,13 +82,13 @@ FAULTS = {
 def test_a_worker_that_fails_is_named_with_its_file(what):
     text, code = FAULTS[what]
     began = time.monotonic()
-    with Supply(MadeClips(what), batches(24, 4), Launch(workers=2, data_timeout_s=1.0)) as clips:
+    with Supply(MadeClips(what), batches(24, 4), Launch(workers=2, data_timeout_s=4.0)) as clips:
         with pytest.raises(CprspecError, match=text) as error:
             for number, _ in enumerate(clips):
                 assert number < 3, "key 13 is in batch 3"
         processes = [worker.process for worker in clips._workers]
     assert error.value.exit_code == code and len(str(error.value).splitlines()) == 1
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
     assert not any(process.is_alive() for process in processes)
     if what == "mistake":
         assert "in suffer" in error.value.__notes__[0]
@@ -126,10 +126,10 @@ def test_workers_do_not_outlive_their_rank_or_keep_it(tmp_path):
     )
     for how in ("kill", "raise"):
         began = time.monotonic()
-        done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == (-signal.SIGKILL if how == "kill" else 1), done.stderr
         while any(Path(f"/proc/{pid}").exists() for pid in done.stdout.split()):
-            assert time.monotonic() - began < 30
+            assert time.monotonic() - began < 120
             time.sleep(0.05)
 
 
