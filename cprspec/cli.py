@@ -19,6 +19,7 @@ from cprspec.cli_bench import bench_app
 from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
+from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, print_json
 from cprspec.cli_report import report_app
@@ -46,6 +47,7 @@ app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
 app.add_typer(figure_app)
+app.add_typer(logs_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:

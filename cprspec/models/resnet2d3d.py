@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.separable import Conv3d, channels_last, relu_of_norm
 from cprspec.models.widths import EXPANSION, R2D3D, R2D3D_STEM, scaled
 
 BLOCKS = (3, 4, 6, 3)
@@ -25,21 +26,21 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inputs: int, inner: int, outputs: int, kernel_t: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(inputs, inner, (kernel_t, 1, 1), padding=(kernel_t // 2, 0, 0), bias=False)
+        self.conv1 = Conv3d(inputs, inner, (kernel_t, 1, 1), padding=(kernel_t // 2, 0, 0), bias=False)
         self.bn1 = nn.BatchNorm3d(inner)
-        self.conv2 = nn.Conv3d(inner, inner, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+        self.conv2 = Conv3d(inner, inner, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
         self.bn2 = nn.BatchNorm3d(inner)
-        self.conv3 = nn.Conv3d(inner, outputs, 1, bias=False)
+        self.conv3 = Conv3d(inner, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm3d(outputs)
         self.downsample: nn.Module = nn.Identity()
         if inputs != outputs or stride != 1:
-            shortcut = nn.Conv3d(inputs, outputs, 1, (1, stride, stride), bias=False)
+            shortcut = Conv3d(inputs, outputs, 1, (1, stride, stride), bias=False)
             self.downsample = nn.Sequential(shortcut, nn.BatchNorm3d(outputs))
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,outputs,T,H/stride,W/stride]`, rounded up."""
-        residual = torch.relu(self.bn1(self.conv1(x_NCTHW)))
-        residual = torch.relu(self.bn2(self.conv2(residual)))
+        residual = relu_of_norm(self.conv1(x_NCTHW), self.bn1)
+        residual = relu_of_norm(self.conv2(residual), self.bn2)
         residual = self.bn3(self.conv3(residual))
         return torch.relu(residual + self.downsample(x_NCTHW))
 
@@ -50,7 +51,7 @@ class R2D3D50(nn.Module):
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         stem = scaled(R2D3D_STEM, width)
-        self.conv1 = nn.Conv3d(3, stem, (5, 7, 7), stride=2, padding=(2, 3, 3), bias=False)
+        self.conv1 = Conv3d(3, stem, (5, 7, 7), stride=2, padding=(2, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(stem)
         self.maxpool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
         inputs = stem
@@ -68,7 +69,7 @@ class R2D3D50(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
-        x_NCTHW = self.maxpool(torch.relu(self.bn1(self.conv1(x_NCTHW))))
+        x_NCTHW = self.maxpool(relu_of_norm(self.conv1(channels_last(x_NCTHW)), self.bn1))
         for number in range(1, len(BLOCKS) + 1):
             x_NCTHW = getattr(self, f"layer{number}")(x_NCTHW)
         return x_NCTHW

@@ -14,10 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.separable import Conv3d, Triple, channels_last, relu_of_norm
 from cprspec.models.widths import RESNET3D, scaled
-
-Triple = tuple[int, int, int]
-"""Of a kernel or a stride: time, height, width."""
 
 
 class JointConv(nn.Module):
@@ -27,7 +25,7 @@ class JointConv(nn.Module):
         super().__init__()
         t, h, w = kernel
         padding = (t // 2, h // 2, w // 2)
-        self.temporal_spatial_conv = nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
+        self.temporal_spatial_conv = Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,outputs,T/stride,H/stride,W/stride]`, rounded up."""
@@ -43,15 +41,13 @@ class FactoredConv(nn.Module):
         (t, h, w), (stride_t, stride_h, stride_w) = kernel, stride
         # Tran et al. section 3.5: so many channels between the two that the number of weights stays.
         between = t * h * w * inputs * outputs // (h * w * inputs + t * outputs)
-        self.spatial_conv = nn.Conv3d(
-            inputs, between, (1, h, w), (1, stride_h, stride_w), (0, h // 2, w // 2), bias=False
-        )
+        self.spatial_conv = Conv3d(inputs, between, (1, h, w), (1, stride_h, stride_w), (0, h // 2, w // 2), bias=False)
         self.bn = nn.BatchNorm3d(between)
-        self.temporal_conv = nn.Conv3d(between, outputs, (t, 1, 1), (stride_t, 1, 1), (t // 2, 0, 0), bias=False)
+        self.temporal_conv = Conv3d(between, outputs, (t, 1, 1), (stride_t, 1, 1), (t // 2, 0, 0), bias=False)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """As `JointConv`."""
-        output: Tensor = self.temporal_conv(torch.relu(self.bn(self.spatial_conv(x_NCTHW))))
+        output: Tensor = self.temporal_conv(relu_of_norm(self.spatial_conv(x_NCTHW), self.bn))
         return output
 
 
@@ -75,7 +71,7 @@ class Block(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,outputs,T,H,W]`, T, H and W halved and rounded up where the block halves."""
-        residual = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x_NCTHW)))))
+        residual = self.bn2(self.conv2(relu_of_norm(self.conv1(x_NCTHW), self.bn1)))
         shortcut = self.downsamplebn(self.downsampleconv(x_NCTHW)) if self.halve else x_NCTHW
         return torch.relu(shortcut + residual)
 
@@ -111,7 +107,7 @@ class ResNet3D(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
-        x_NCTHW = torch.relu(self.bn1(self.conv1(x_NCTHW)))
+        x_NCTHW = relu_of_norm(self.conv1(channels_last(x_NCTHW)), self.bn1)
         for number in range(2, 6):
             x_NCTHW = getattr(self, f"conv{number}")(x_NCTHW)
         return x_NCTHW

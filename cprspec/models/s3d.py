@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.separable import Conv3d, channels_last, join_channels, relu_of_norm, side_by_side
 from cprspec.models.widths import BLOCKS, STEM, BlockWidths, block_size, scaled, scaled_block
 
 _ALIAS = re.compile(r"block[1-5]\.")
@@ -25,12 +27,12 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(inputs, outputs, 1, bias=False)
+        self.conv = Conv3d(inputs, outputs, 1, bias=False)
         self.bn = nn.BatchNorm3d(outputs)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,outputs,T,H,W]`."""
-        return torch.relu(self.bn(self.conv(x_NCTHW)))
+        return relu_of_norm(self.conv(x_NCTHW), self.bn)
 
 
 class SeparableConv(nn.Module):
@@ -39,15 +41,15 @@ class SeparableConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         pad = kernel // 2
-        self.conv1 = nn.Conv3d(inputs, outputs, (1, kernel, kernel), (1, stride, stride), (0, pad, pad), bias=False)
+        self.conv1 = Conv3d(inputs, outputs, (1, kernel, kernel), (1, stride, stride), (0, pad, pad), bias=False)
         self.bn1 = nn.BatchNorm3d(outputs)
-        self.conv2 = nn.Conv3d(outputs, outputs, (kernel, 1, 1), (stride, 1, 1), (pad, 0, 0), bias=False)
+        self.conv2 = Conv3d(outputs, outputs, (kernel, 1, 1), (stride, 1, 1), (pad, 0, 0), bias=False)
         self.bn2 = nn.BatchNorm3d(outputs)
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,outputs,T/stride,H/stride,W/stride]`."""
-        x_NCTHW = torch.relu(self.bn1(self.conv1(x_NCTHW)))
-        return torch.relu(self.bn2(self.conv2(x_NCTHW)))
+        x_NCTHW = relu_of_norm(self.conv1(x_NCTHW), self.bn1)
+        return relu_of_norm(self.conv2(x_NCTHW), self.bn2)
 
 
 class Gate(nn.Module):
@@ -80,10 +82,16 @@ class Block(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,block_size(widths),T,H,W]`."""
-        parts = [getattr(self, f"branch{i}")(x_NCTHW) for i in range(4)]
+        parts = [*self._beside(x_NCTHW), self.branch3(x_NCTHW)]
         if self.gating:
             parts = [getattr(self, f"gating_b{i}")(part) for i, part in enumerate(parts)]
-        return torch.cat(parts, dim=1)
+        return join_channels(parts)
+
+    def _beside(self, x_NCTHW: Tensor) -> list[Tensor]:
+        """Branches 0 to 2, which begin with 1x1x1 convolutions of the same clips."""
+        layers = [cast("Conv", branch[0]) for branch in (self.branch0, self.branch1, self.branch2)]
+        part0, part1, part2 = side_by_side(x_NCTHW, [layer.conv for layer in layers], [layer.bn for layer in layers])
+        return [part0, self.branch1[1](part1), self.branch2[1](part2)]
 
 
 class S3D(nn.Module):
@@ -117,7 +125,7 @@ class S3D(nn.Module):
 
     def stages(self, x_NCTHW: Tensor) -> list[Tensor]:
         """The feature maps after each of the five stages; the last is the network's output."""
-        maps = [self.Conv_1a(x_NCTHW)]
+        maps = [self.Conv_1a(channels_last(x_NCTHW))]
         maps.append(self.Conv_2c(self.Conv_2b(self.pools[0](maps[-1]))))
         for pool, stage in zip(list(self.pools)[1:], "345", strict=True):
             x = pool(maps[-1])

@@ -113,6 +113,12 @@ class Launch:
     checkpoint_minutes: float = option(10.0, help="longest time between two checkpoints, minutes", gt=0)
     log_every: int = option(10, help="steps from one step event to the next", ge=1)
     replay: bool = option(True, help="record the last mined epoch of each phase, for `cprspec mine`")
+    convolutions: str = option(
+        "auto",
+        help="how convolutions in space or in time are computed: in two dimensions (split), in three (whole), or what is"
+        " faster in a short measurement (auto; on a CPU that is split)",
+        choices=("auto", "split", "whole"),
+    )
     strips: int = option(
         2, help="mined examples of each class that small pictures are kept of, at most 4; 0 keeps none", ge=0, le=4
     )

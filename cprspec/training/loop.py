@@ -23,6 +23,7 @@ from cprspec.evaluation.bad_clips import BadClips
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
 from cprspec.mining.picks import stage_ranks
+from cprspec.models.separable import use_whole, whole_is_faster
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
@@ -41,6 +42,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     """Train to the last epoch and return the last checkpoint's folder. Raises `Stopped`, `CprspecError`."""
     phase = job.phase
     stepper.module.to(job.ranks.device).train()
+    choose_convolutions(job, stepper)
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
@@ -72,6 +74,19 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
                 raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
+
+
+def choose_convolutions(job: Job, stepper: Stepper) -> None:
+    """Set how the framework's networks compute convolutions (models/separable.py), the same on every rank."""
+    wanted, device = job.launch.convolutions, job.ranks.device
+    whole = wanted == "whole"
+    if wanted == "auto" and device.type != "cpu":
+        clip = job.phase.clip
+        few = max(2, min(8, job.phase.batch_size // job.phase.accumulate // job.ranks.world))
+        clip_NCTHW = torch.randn(few, 3, clip.frames, clip.size, clip.size, device=device)
+        autocast = torch.bfloat16 if job.phase.precision == "bf16" else None
+        whole = job.ranks.any(whole_is_faster(stepper.encoder[0], clip_NCTHW, autocast))
+    use_whole(stepper.module, whole)
 
 
 def make_ledger(job: Job, stepper: Stepper) -> Ledger:

@@ -1,5 +1,7 @@
 """S3D against the published layout and against torchvision's network of the same graph."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -50,19 +52,30 @@ def test_size_and_names(network):
 def test_same_as_torchvision(network, training):
     from torchvision.models.video import s3d
 
-    other = s3d(norm_layer=nn.BatchNorm3d)
-    other.classifier = nn.Identity()
-    state = {torchvision_name(name): value for name, value in network.state_dict().items()}
-    assert set(state) == set(other.state_dict())
-    other.load_state_dict(state)
-    x = torch.randn(2, 3, 16, 64, 64, generator=torch.Generator().manual_seed(1))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    with torch.no_grad():
-        ours, theirs = network.train(training)(x), other.train(training).features(x)
-    network.load_state_dict(before)
-    assert ours.shape == (2, 1024, 2, 2, 2)
-    assert ours.abs().max() > 0
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * ours.abs().max().item())
+    # In float64: sums are in another order, and batch norm over a few values of the last blocks magnifies that.
+    ours, theirs = deepcopy(network).double(), s3d(norm_layer=nn.BatchNorm3d).double()
+    theirs.classifier = nn.Identity()
+    state = {torchvision_name(name): value for name, value in ours.state_dict().items()}
+    assert set(state) == set(theirs.state_dict())
+    theirs.load_state_dict(state)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 8, 64, 64, generator=generator, dtype=torch.float64)
+    weight = torch.randn(2, 1024, 1, 2, 2, generator=generator, dtype=torch.float64)
+    our_map, their_map = ours.train(training)(x), theirs.train(training).features(x)
+    assert_near(our_map, their_map, 1e-9)
+    for found in (our_map, their_map):
+        (found * weight).sum().backward()
+    gradients, statistics = dict(theirs.named_parameters()), theirs.state_dict()
+    for name, parameter in ours.named_parameters():
+        assert_near(parameter.grad, gradients[torchvision_name(name)].grad, 1e-8)
+    for name, value in ours.state_dict().items():
+        assert_near(value, statistics[torchvision_name(name)], 1e-9)
+
+
+def assert_near(found, expected, share):
+    """Equal within a share of the largest value."""
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= share * expected.abs().max()
 
 
 @pytest.mark.parametrize(("width", "gating"), [(0.125, False), (0.25, True), (1.0, False)])

@@ -1,0 +1,70 @@
+"""S3D, forward and backward and forward alone, against torchvision's S3D in float32 and its own memory layout.
+
+    python benchmarks/s3d_speed.py [ROUNDS]
+
+One thread, clips [4,3,16,112,112], interleaved; CPU time. The share of the matrix-product rate is of the network's
+convolutions (counted) in the whole time. bf16 is skipped, with a word, where the processor has no instructions for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+from measuring import has_bf16, interleaved, say_bf16, table
+from torch import Tensor, nn
+from torchvision.models.video import s3d
+
+from cprspec.learning.ranks import keep_freed_memory
+from cprspec.models.s3d import S3D
+
+Network = Callable[[Tensor], Tensor]
+
+
+def step(network: nn.Module, run: Network, clip: Tensor, dtype: torch.dtype | None) -> Callable[[], None]:
+    """Forward and backward of `run`, a part of `network`, under autocast to `dtype`."""
+
+    def once() -> None:
+        network.zero_grad()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            output = run(clip)
+        output.float().mean().backward()
+
+    return once
+
+
+def forward(run: Network, clip: Tensor) -> Callable[[], None]:
+    """Forward alone, without anything kept."""
+
+    def once() -> None:
+        with torch.inference_mode():
+            run(clip)
+
+    return once
+
+
+def main() -> None:
+    """Run the rounds and print the table."""
+    rounds = int(sys.argv[1]) if sys.argv[1:] else 5
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    torch.manual_seed(0)
+    theirs, ours = s3d().train(), S3D().train()
+    clip = torch.randn(4, 3, 16, 112, 112)
+    ours_clip = clip.contiguous(memory_format=torch.channels_last_3d)  # as clips come from bytes
+    bf16 = has_bf16()
+    say_bf16()
+
+    print("forward and backward")
+    ways = {
+        "torchvision": step(theirs, theirs.features, clip, None),
+        "float32": step(ours, ours, ours_clip, None),
+    }
+    if bf16:
+        ways["bf16 autocast"] = step(ours, ours, ours_clip, torch.bfloat16)
+    table(interleaved(ways, rounds), "torchvision")
+
+
+if __name__ == "__main__":
+    main()
