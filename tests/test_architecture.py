@@ -28,7 +28,7 @@ ALLOWED = {
     "weights": {
         "errors", "spec", "components", "data", "video", "models", "learning", "evaluation", "training", "runs",
     },
-    "cli": {
+    "cli": {"cli_bench", 
         "cli_compare", "cli_data", "cli_figure", "cli_logs", "cli_mine", "cli_options", "cli_report", "cli_search",
         "cli_weights", "errors",
     },

@@ -111,6 +111,7 @@ def test_a_supply_that_is_dropped_ends_its_workers():
     assert not any(process.is_alive() for process in processes)
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_their_rank_or_keep_it(tmp_path):
     script = tmp_path / "rank.py"
     script.write_text(
