@@ -83,7 +83,9 @@ def choose_convolutions(job: Job, stepper: Stepper) -> None:
     if wanted == "auto" and device.type != "cpu":
         clip = job.phase.clip
         few = max(2, min(8, job.phase.batch_size // job.phase.accumulate // job.ranks.world))
-        clip_NCTHW = torch.randn(few, 3, clip.frames, clip.size, clip.size, device=device)
+        noise = torch.Generator(device).manual_seed(0)
+        shape = (few, 3, clip.frames, clip.size, clip.size)
+        clip_NCTHW = torch.randn(shape, device=device, generator=noise)
         autocast = torch.bfloat16 if job.phase.precision == "bf16" else None
         whole = job.ranks.any(whole_is_faster(stepper.encoder[0], clip_NCTHW, autocast))
     use_whole(stepper.module, whole)
