@@ -21,7 +21,9 @@ from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
 from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
+from cprspec.cli_monitor import check_terminal, monitor_app
 from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, print_json
+from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
 from cprspec.cli_weights import weights_app
@@ -40,9 +42,11 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
+data_app.add_typer(prepare_app)
 app.add_typer(weights_app)
 app.add_typer(mine_app)
 app.add_typer(bench_app)
+app.add_typer(monitor_app)
 app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
@@ -170,7 +174,15 @@ def run(
     nnodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     node_rank: Annotated[int, typer.Option(min=0, help="The number of this machine, from 0.")] = 0,
     rdzv_endpoint: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where machines meet.")] = "",
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Go on from an earlier checkpoint where the newest is damaged.")
+    ] = False,
+    allow_world_size_change: Annotated[
+        bool, typer.Option("--allow-world-size-change", help="Go on with another number of processes, not exactly.")
+    ] = False,
+    restarts: Annotated[int, typer.Option(min=0, help="Start again this often when a process dies.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
+    tui: Annotated[bool, typer.Option("--tui", help="Open the monitor on the run, which goes on without it.")] = False,
     overrides: Overrides = None,
     roots: Roots = None,
     registries: Registries = None,
@@ -187,12 +199,19 @@ def run(
         registries=tuple(registries or ()),
         plugins=tuple(plugins or ()),
         fresh=fresh,
+        fallback=fallback,
+        allow_world_size_change=allow_world_size_change,
     )
     wanted = read_requests(specs, common)
+    if tui:
+        check_terminal()
+        from cprspec.tui.beside import run_beside
+
+        raise typer.Exit(run_beside([word for word in sys.argv[1:] if word != "--tui"], folder))
     # Only now torch: what is wrong with an experiment is said at once.
     from cprspec.training.launch import Nodes, launch_all
 
-    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint)
+    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint, restarts=restarts)
     code, done = launch_all(wanted, nodes)
     if len(done) > 1:
         compare([str(path) for path in done], folder)
@@ -270,6 +289,8 @@ def main() -> NoReturn:
             traceback.print_exc()
         print_problems(error.problems)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cprspec.cli_options import Json, complete_run, print_json
+from cprspec.cli_options import Json, Runs, RunsFolder, print_json
 from cprspec.errors import CprspecError, Problem, print_problems
 
 if TYPE_CHECKING:
@@ -21,16 +21,8 @@ compare_app = typer.Typer()
 
 @compare_app.command()
 def compare(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Paths (runs/NAME/* is every seed), names of experiments (the latest run), or unambiguous beginnings.",
-            autocompletion=complete_run,
-            show_default=False,
-        ),
-    ],
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    runs: Runs,
+    folder: RunsFolder = Path("runs"),
     metrics: Annotated[
         list[str] | None,
         typer.Option("--metric", metavar="NAME", help="This figure alone, class by class where it is known; several."),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cprspec.cli_options import complete_run
+from cprspec.cli_options import RunsFolder, complete_run
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 from cprspec.runs.figures import KINDS, module_of
 
@@ -46,7 +46,7 @@ def figure(
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="FILE.pdf, FILE.svg or FILE.png.")],
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    folder: RunsFolder = Path("runs"),
     columns: Annotated[
         int | None, typer.Option(min=1, max=2, help="Columns of a paper that it fills (default: by kind).")
     ] = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cprspec.cli_options import complete_run
+from cprspec.cli_options import Run, RunsFolder
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
 if TYPE_CHECKING:
@@ -28,15 +28,7 @@ class Form(StrEnum):
 
 @logs_app.command()
 def logs(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A path, an experiment's name (the latest run), or an unambiguous beginning.",
-            autocompletion=complete_run,
-            show_default=False,
-        ),
-    ],
+    run: Run,
     to: Annotated[Form, typer.Option("--to", help="Form of the events.")],
     out: Annotated[
         Path | None,
@@ -47,7 +39,7 @@ def logs(
     kinds: Annotated[
         list[str] | None, typer.Option("--kind", metavar="KIND", help="Only events of this kind, as step or epoch.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    folder: RunsFolder = Path("runs"),
 ) -> None:
     """Write a run's events for spreadsheets (csv) or TensorBoard, without the steps that a later attempt made again."""
     from cprspec.runs.event_table import write_events

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.cli_options import Json, Plugins, Registries, Run, RunsFolder, print_json
 from cprspec.errors import CprspecError, Problem, print_problems
 
 mine_app = typer.Typer()
@@ -19,21 +19,13 @@ WIDTH = 160
 
 @mine_app.command()
 def mine(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A path, an experiment's name (the latest run), or an unambiguous beginning.",
-            autocompletion=complete_run,
-            show_default=False,
-        ),
-    ],
+    run: Run,
     grid: Annotated[
         list[str] | None,
         typer.Option("--grid", metavar="miner.KEY=[A,B]", help="Values of a miner's option; several are combined."),
     ] = None,
     phase: Annotated[str | None, typer.Option(help="Which phase (default: the last that mines).")] = None,
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    folder: RunsFolder = Path("runs"),
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: where the phase was trained.")] = "auto",
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,

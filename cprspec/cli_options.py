@@ -14,6 +14,25 @@ def complete_run(incomplete: str) -> list[str]:
     return [name for name in (p.as_posix() for p in found) if name.startswith(incomplete)]
 
 
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A path, an experiment's name (the latest run), or an unambiguous beginning.",
+        autocompletion=complete_run,
+        show_default=False,
+    ),
+]
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        help="Paths (runs/NAME/* is every seed), names of experiments (the latest run), or unambiguous beginnings.",
+        autocompletion=complete_run,
+        show_default=False,
+    ),
+]
+RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")]
 Registries = Annotated[
     list[Path] | None, typer.Option("--registry", metavar="DIR", help="Another folder of cards: KIND/NAME.toml.")
 ]

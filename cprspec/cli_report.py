@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import complete_run
+from cprspec.cli_options import Runs, RunsFolder
 from cprspec.errors import CprspecError, Place, Problem, clean, print_problems
 
 report_app = typer.Typer()
@@ -15,17 +15,9 @@ report_app = typer.Typer()
 
 @report_app.command()
 def report(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN...",
-            help="Paths (runs/NAME/* is every seed), names of experiments (the latest run), or unambiguous beginnings.",
-            autocompletion=complete_run,
-            show_default=False,
-        ),
-    ],
+    runs: Runs,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.html", help="The page.")] = Path("report.html"),
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    folder: RunsFolder = Path("runs"),
 ) -> None:
     """Write what runs were, found and mined as one HTML page that needs no network: tables, figures, mined clips."""
     from cprspec.runs.files import atomic_write_text

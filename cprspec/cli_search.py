@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.cli_options import Json, Plugins, Registries, RunsFolder, complete_run, print_json
 from cprspec.errors import CprspecError, Place, Problem, clean, print_problems
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def search(
     top: Annotated[int, typer.Option(min=1, help="How many videos to find for each query.")] = 10,
     html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write a page with frames.")] = None,
     phase: Annotated[str | None, typer.Option(help="Of a run: whose encoder (default: the last phase's).")] = None,
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    folder: RunsFolder = Path("runs"),
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     json: Json = False,
     registries: Registries = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Plugins, Registries, complete_run, print_json
+from cprspec.cli_options import Json, Plugins, Registries, Run, RunsFolder, print_json
 from cprspec.errors import clean, print_problems
 
 weights_app = typer.Typer()
@@ -41,19 +41,11 @@ def import_weights(
 
 @weights_app.command()
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A path, an experiment's name (the latest run), or an unambiguous beginning.",
-            autocompletion=complete_run,
-            show_default=False,
-        ),
-    ],
+    run: Run,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The new folder.", show_default=False)],
     phase: Annotated[str | None, typer.Option(help="Whose encoder (default: the last phase's).")] = None,
     view: Annotated[str | None, typer.Option(help="Which of its views it will be shown (default: the first).")] = None,
-    folder: Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")] = Path("runs"),
+    folder: RunsFolder = Path("runs"),
     json: Json = False,
     registries: Registries = None,
     plugins: Plugins = None,

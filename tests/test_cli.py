@@ -185,6 +185,8 @@ def test_debug_shows_the_traceback_and_nothing_else_does() -> None:
         ["components"],
         ["components", "miner", "cpr"],
         ["data", "describe", "ucf101"],
+        ["status", "--runs", "."],
+        ["status", "--runs", ".", "--json"],
     ],
 )
 def test_torch_stays_out(arguments: list[str]) -> None:
@@ -197,6 +199,15 @@ def test_torch_stays_out(arguments: list[str]) -> None:
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_torch_stays_out_of_the_monitor() -> None:
+    code = (
+        "import sys\nimport cprspec.runs.compare, cprspec.runs.stop, cprspec.runs.watch, cprspec.tui.app\n"
+        "print(sorted({'torch', 'torchvision', 'cv2', 'av', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "x.toml"]])

@@ -176,4 +176,19 @@ class Motion(Dataset):
         return make_motion(self, root)
 
 
-COMPONENTS = (Folder, Manifest, UCF101, HMDB51, Kinetics, Motion)
+@frozen(kw_only=True)
+class Store(Dataset):
+    """What `cprspec data prepare` made, as it is: videos, labels, sources and splits stand in the store itself."""
+
+    name: ClassVar[str] = "store"
+    root: str | None = option(None, help="folder of the store; `--root NAME=DIR` comes first", in_fingerprint=False)
+    split: int = option(1, help="official split, of a data set that has several", ge=1)
+
+    def build(self, root: Path) -> Index:
+        """The index of the videos in the store."""
+        from cprspec.data.stores import open_store
+
+        return open_store(root).index_of_split(self.split)
+
+
+COMPONENTS = (Folder, Manifest, UCF101, HMDB51, Kinetics, Motion, Store)

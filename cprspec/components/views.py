@@ -8,6 +8,9 @@ from attrs import frozen
 
 from cprspec.spec.kinds import View, option
 
+METHODS = ("dis", "tvl1", "tvl1-light")
+"""Flow methods: OpenCV's DIS at its medium preset, its Dual TV-L1 as it comes, and a lighter one (video/flow.py)."""
+
 
 def _normalise() -> Any:
     """How bytes become the network's input: CoCLR and CPR normalise by ImageNet's statistics, IIC does not."""
@@ -35,7 +38,9 @@ class Flow(View):
     name: ClassVar[str] = "flow"
     reads: ClassVar[str] = "flow"
     method: str = option(
-        "dis", help="how flow is computed: DIS (fast) or Dual TV-L1 (published)", choices=("dis", "tvl1")
+        "dis",
+        help="how flow is computed: DIS (fast), Dual TV-L1 (published), or that with fewer iterations",
+        choices=METHODS,
     )
     bound: float = option(20.0, help="largest motion kept, pixels per frame at the stored size", gt=0)
     normalise: str = _normalise()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -88,8 +88,8 @@ class Index:
         return hasher.hexdigest()
 
 
-def make_index(root: Path, entries: Sequence[Entry]) -> Index:
-    """Number classes and sources in alphabetical order and look up the files' sizes."""
+def make_index(root: Path, entries: Sequence[Entry], sizes: Mapping[str, int] | None = None) -> Index:
+    """Number classes and sources in alphabetical order and look up the files' sizes, where `sizes` does not tell them."""
     classes = sorted({e.label for e in entries if e.label is not None})
     sources = sorted({e.source for e in entries})
     class_number = {name: i for i, name in enumerate(classes)}
@@ -101,7 +101,7 @@ def make_index(root: Path, entries: Sequence[Entry]) -> Index:
             label=None if e.label is None else class_number[e.label],
             source=source_number[e.source],
             split=e.split,
-            size=_size(root / e.name),
+            size=_size(root / e.name) if sizes is None else sizes[e.name],
         )
         for e in sorted(entries, key=lambda e: e.name)
     ]

@@ -119,6 +119,15 @@ def header_line(dataset: str) -> str:
     return json.dumps({"schema": SCHEMA, "kind": "index", "dataset": dataset}, separators=(",", ":")) + "\n"
 
 
+def require_index(path: Path) -> None:
+    """CprspecError unless `path` begins as an index does."""
+    try:
+        with path.open("rb") as stream:
+            _header(path, stream.readline(MAX_LINE))
+    except OSError as error:
+        raise CprspecError(Problem(f"cannot read the index ({error.strerror})", Place(str(path)))) from error
+
+
 def _header(path: Path, line: bytes) -> str:
     try:
         data = json.loads(line)

@@ -17,6 +17,8 @@ import torch
 import torch.distributed as dist
 from attrs import frozen
 
+from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
+
 T = TypeVar("T")
 
 
@@ -82,6 +84,28 @@ def pick_device(wish: str, local: int) -> torch.device:
     if wish == "cuda" or (wish == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", local % max(1, torch.cuda.device_count()))
     return torch.device("cpu")
+
+
+LOST_PEER = 75
+"""The exit code of a rank that ended only because another one did (the system's "temporary failure")."""
+
+
+class LostPeerError(CprspecError):
+    """A rank waited for another one in vain; what happened to that one is for its launcher to say."""
+
+
+@contextmanager
+def naming_lost_peers(ranks: Ranks) -> Iterator[None]:
+    """Turn what torch raises when another rank is gone into a `LostPeerError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if ranks.world == 1 or not (isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text):
+            raise
+        reason = clean(text.splitlines()[0], MAX_ECHO)
+        message = f"rank {ranks.rank} waited for another rank in vain: {reason}"
+        raise LostPeerError(Problem(message), exit_code=LOST_PEER) from error
 
 
 @contextmanager

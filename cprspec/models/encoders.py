@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from safetensors.torch import load as from_bytes
 
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.models.heads import Encoder
+from cprspec.models.tensor_files import read_tensors
 from cprspec.spec.kinds import Backbone
 from cprspec.spec.schema import Phase, WeightsFile
 
@@ -53,8 +53,11 @@ def fill(encoder: Encoder, weights: Weights, what: str, source: str | WeightsFil
 
 
 def read_weights(source: WeightsFile) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, copied into memory."""
+    """The tensors of a safetensors file, copied into memory. CprspecError where it is none, damaged or hostile."""
     try:
-        return from_bytes(source.file.read_bytes())
-    except Exception as error:  # safetensors has no common exception class
-        raise CprspecError(Problem(f"cannot read weights ({error})", Place(str(source.file)))) from error
+        if not source.file.is_file():  # a FIFO or a device would hang
+            raise CprspecError(Problem("cannot read weights: not a regular file", Place(str(source.file))))
+        content = source.file.read_bytes()
+    except OSError as error:
+        raise CprspecError(Problem(f"cannot read weights ({error.strerror})", Place(str(source.file)))) from error
+    return read_tensors(content, source.file)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from attrs import asdict, evolve, frozen
 
+from cprspec.errors import CprspecError, Place, Problem
 from cprspec.runs.files import finite, write_failed
 
 SCHEMA = 1
@@ -232,6 +233,7 @@ class EventLog:
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps(finite(line), ensure_ascii=True, allow_nan=False) + "\n"
         data = text.encode("ascii")
+        self._check_place()
         try:
             done = 0
             while done < len(data):
@@ -241,6 +243,17 @@ class EventLog:
             os.ftruncate(self._file.fileno(), self._size)
             raise write_failed(self.path, error, len(data)) from error
         self._size += len(data)
+
+    def _check_place(self) -> None:
+        """CprspecError where the file is no longer the one under its name: nobody would ever read what it is told."""
+        here = os.fstat(self._file.fileno())
+        try:
+            there = self.path.stat()
+        except OSError:
+            there = None
+        if there is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+            message = "the run directory was removed or moved while the run was writing to it"
+            raise CprspecError(Problem(message, Place(str(self.path)), "start it again"), exit_code=1)
 
 
 def _repair(descriptor: int) -> int:

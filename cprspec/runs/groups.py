@@ -49,7 +49,7 @@ class Members:
 
 
 def group_by_seed(runs: Sequence[RunSummary]) -> list[Members]:
-    """Runs with equal recipes and different seeds together; the same seed again is a group of its own."""
+    """Runs with equal recipes and different seeds together, by seed; the same seed again is a group of its own."""
     buckets: list[list[RunSummary]] = []
     for run in runs:
         for bucket in buckets:
@@ -58,7 +58,8 @@ def group_by_seed(runs: Sequence[RunSummary]) -> list[Members]:
                 break
         else:
             buckets.append([run])
-    return [Members(letter(i), tuple(bucket)) for i, bucket in enumerate(buckets)]
+    by_seed = [sorted(bucket, key=lambda run: (run.seed is None, run.seed or 0)) for bucket in buckets]
+    return [Members(letter(i), tuple(bucket)) for i, bucket in enumerate(by_seed)]
 
 
 def letter(number: int) -> str:

@@ -30,8 +30,11 @@ def read_toml(path: Path, problems: list[str]) -> Mapping[str, Any]:
 def read_json(path: Path, problems: list[str], kind: str) -> Mapping[str, Any] | None:
     """The JSON object of kind `kind` in `path`; None where there is none."""
     text = read_text(path, problems)
-    if text is None:
-        return None
+    return None if text is None else parse_json(text, path, problems, kind)
+
+
+def parse_json(text: str, path: Path, problems: list[str], kind: str) -> Mapping[str, Any] | None:
+    """The JSON object of kind `kind` that `text`, read from `path`, holds."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):

@@ -45,8 +45,8 @@ def read_record(data: object) -> Record | None:
     return Record(
         metric=data["metric"],
         value=as_number(data.get("value")),
-        n=_whole(data.get("n")),
-        seed=_whole(data.get("seed")),
+        n=as_whole(data.get("n")),
+        seed=as_whole(data.get("seed")),
         **{key: as_text(data.get(key)) for key in ("dataset", "split", "encoder", "protocol", "unit")},
     )
 
@@ -69,7 +69,8 @@ def as_text(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _whole(value: object) -> int | None:
+def as_whole(value: object) -> int | None:
+    """A whole number, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -78,14 +79,14 @@ def mining_records(table: Mapping[str, Any], phase: str, seed: int | None) -> li
 
     None where nothing was picked: that is not a bad miner but no miner.
     """
-    if not _whole(table.get("picks")):
+    if not as_whole(table.get("picks")):
         return []
     base: dict[str, Any] = {
         "dataset": as_text(table.get("dataset")), "split": "train", "encoder": phase, "protocol": "mining", "seed": seed,
     }  # fmt: skip
     records = []
     if (precision := as_number(table.get("precision"))) is not None:
-        records.append(Record(metric="precision", value=precision, n=_whole(table.get("picks")), **base))
+        records.append(Record(metric="precision", value=precision, n=as_whole(table.get("picks")), **base))
     cmr = table.get("cmr")
     for unit in ("source", "video"):
         figures = cmr.get(unit) if isinstance(cmr, Mapping) else None
@@ -96,6 +97,6 @@ def mining_records(table: Mapping[str, Any], phase: str, seed: int | None) -> li
             "mean_cmr_random": "mean_random", "perfect_classes": "perfect",
         }  # fmt: skip
         for metric, key in names.items():
-            value, n = as_number(figures.get(key)), _whole(figures.get("defined"))
+            value, n = as_number(figures.get(key)), as_whole(figures.get("defined"))
             records.append(Record(metric=metric, value=value, n=n, unit=unit, **base))
     return records

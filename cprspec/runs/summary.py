@@ -17,7 +17,7 @@ from cprspec.errors import CprspecError
 from cprspec.runs import events
 from cprspec.runs.layout import RunDir
 from cprspec.runs.reading import read_json, read_toml
-from cprspec.runs.records import Record, as_number, as_text, mining_records, read_record
+from cprspec.runs.records import Record, as_number, as_text, as_whole, mining_records, read_record
 from cprspec.runs.tables import last_table
 from cprspec.runs.tail import read_events
 
@@ -128,8 +128,8 @@ def read_status(run: RunDir, problems: list[str]) -> Status:
     if state == "running" and (age is None or age > STALE_S):
         state = "stale"
     return Status(
-        state=state, why=as_text(data.get("why")), phase=as_text(data.get("phase")), epoch=_whole(data.get("epoch")),
-        step=_whole(data.get("step")), pid=_whole(data.get("pid")), host=as_text(data.get("host")), heartbeat_age_s=age,
+        state=state, why=as_text(data.get("why")), phase=as_text(data.get("phase")), epoch=as_whole(data.get("epoch")),
+        step=as_whole(data.get("step")), pid=as_whole(data.get("pid")), host=as_text(data.get("host")), heartbeat_age_s=age,
     )  # fmt: skip
 
 
@@ -234,7 +234,3 @@ def _recipe(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(table: object, key: str) -> object:
     return {k: v for k, v in table.items() if k != key} if isinstance(table, Mapping) else table
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

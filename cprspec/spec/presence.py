@@ -34,6 +34,8 @@ def read_indices(
     Embedded data sets make their files under `cache` if they are not there yet. `known` are indices that were read for
     another experiment, and are not read again; new ones are added.
     """
+    from cprspec.data.stores import build_index
+
     known = {} if known is None else known
     indices: dict[str, Index] = {}
     problems = _missing_weights(resolved)
@@ -49,7 +51,7 @@ def read_indices(
             continue
         try:
             if (dataset, root) not in known:
-                index = dataset.build(root)
+                index = build_index(dataset, root)
                 known[dataset, root] = usable(name, root, index, cache) if usable else (index, [])
         except CprspecError as error:
             problems += error.problems

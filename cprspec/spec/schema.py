@@ -109,8 +109,20 @@ class Launch:
     bad_clips: float = option(
         0.01, help="share of an epoch's clips that others may replace since their video cannot be read", ge=0, le=1
     )
+    cache: str = option(
+        "auto",
+        help="what is kept decoded on disk: auto (source files, and not what a store has), decoded (all), none",
+        choices=("auto", "decoded", "none"),
+    )
     timeout_s: float = option(120.0, help="seconds without a peer's answer after which a rank gives up", gt=0)
     checkpoint_minutes: float = option(10.0, help="longest time between two checkpoints, minutes", gt=0)
+    keep_last: int = option(
+        2, help="newest checkpoints of a phase in training that stay; of a finished one the last", ge=1
+    )
+    keep_best: int = option(0, help="checkpoints at the ends of the best epochs that stay beside them", ge=0)
+    best_by: str = option(
+        "loss", help="what is best", choices=("loss", "own_key_accuracy", "precision", "cmr_source_median")
+    )
     log_every: int = option(10, help="steps from one step event to the next", ge=1)
     replay: bool = option(True, help="record the last mined epoch of each phase, for `cprspec mine`")
     convolutions: str = option(

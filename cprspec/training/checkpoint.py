@@ -2,7 +2,7 @@
 
 `step-000500/` holds weights.safetensors (query encoder and head: what a later phase starts from), state.safetensors
 (all else that an exact resume needs), meta.json and, written last, manifest.json with the sha256 of the three. The folder
-is made under a temporary name, synced, and renamed.
+is made under a temporary name, synced, and renamed. Which ones stay is for `Keep` to say.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from attrs import frozen
-from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from cprspec.errors import CprspecError, Place, Problem
+from cprspec.models.tensor_files import read_tensors
+from cprspec.runs.files import sync_folder, write_failed
 
 SCHEMA = 1
 WEIGHTS, STATE, META, MANIFEST = "weights.safetensors", "state.safetensors", "meta.json", "manifest.json"
+MAX_JSON = 1 << 20
+"""Bytes of the longest manifest or meta.json that is read."""
 
 
 @frozen
@@ -36,69 +39,100 @@ class Checkpoint:
     meta: dict[str, Any]
 
 
+@frozen(kw_only=True)
+class Keep:
+    """Which checkpoints of a phase stay: the newest `last`, and of those made at an epoch's end the `best` by figure `by`."""
+
+    last: int = 2
+    best: int = 0
+    by: str = "loss"
+
+    def apply(self, checkpoints: Path) -> None:
+        """Remove all others, and what a killed writer left half done."""
+        folders = in_order(checkpoints)
+        best = sorted((f for f in folders if self._figure(f) is not None), key=self._figure, reverse=self.by != "loss")
+        staying = {*folders[-self.last :], *best[: self.best]}
+        for folder in (*(f for f in folders if f not in staying), *checkpoints.glob(".step-*")):
+            shutil.rmtree(folder)
+
+    def _figure(self, folder: Path) -> Any:
+        try:
+            return _json(folder / META).get("figures", {}).get(self.by)
+        except CprspecError:
+            return None  # a damaged one is not the best
+
+
 def save(
     checkpoints: Path,
     step: int,
     weights: Mapping[str, torch.Tensor],
     state: Mapping[str, torch.Tensor],
     meta: Mapping[str, Any],
+    midway: Callable[[], object] = lambda: None,
 ) -> Path:
-    """Write `checkpoints/step-NNNNNN` and return it; an older folder of that step is replaced."""
+    """Write `checkpoints/step-NNNNNN` and return it; an older folder of that step is replaced.
+
+    `midway` is called when half of it is written. CprspecError, with what was needed and is free, where it cannot be
+    written; what was there before is then untouched.
+    """
     final = checkpoints / f"step-{step:06d}"
     working = checkpoints / f".step-{step:06d}.{os.getpid()}"
-    shutil.rmtree(working, ignore_errors=True)
-    working.mkdir(parents=True)
-    files = {WEIGHTS: to_bytes(_own(weights)), STATE: to_bytes(_own(state))}
+    files = {WEIGHTS: to_bytes(own(weights)), STATE: to_bytes(own(state))}
     files[META] = json.dumps({"schema": SCHEMA, "kind": "checkpoint", **meta}, indent=1).encode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {"schema": SCHEMA, "kind": "checkpoint-manifest", "sha256": digests}
     files[MANIFEST] = json.dumps(manifest, indent=1).encode()
-    for name, content in files.items():
-        with (working / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    _sync(working)
-    if final.exists():
-        shutil.rmtree(final)
-    working.rename(final)
-    _sync(checkpoints)
+    try:
+        shutil.rmtree(working, ignore_errors=True)
+        working.mkdir(parents=True)
+        for name, content in files.items():
+            with (working / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if name == STATE:
+                midway()
+        sync_folder(working)
+        if final.exists():
+            shutil.rmtree(final)
+        working.rename(final)
+        sync_folder(checkpoints)
+    except OSError as error:
+        shutil.rmtree(working, ignore_errors=True)
+        raise write_failed(final, error, sum(len(content) for content in files.values())) from error
     return final
 
 
 def load(folder: Path) -> Checkpoint:
-    """Read and verify a checkpoint. CprspecError where a file is missing or differs from the manifest."""
+    """Read and verify a checkpoint. CprspecError where a file is missing, differs from the manifest, or is hostile."""
     manifest = _json(folder / MANIFEST)
+    digests = manifest.get("sha256")
     content: dict[str, bytes] = {}
     for name in (WEIGHTS, STATE, META):
         path = folder / name
-        if not path.is_file():
-            raise CprspecError(Problem("checkpoint lacks this file", Place(str(path))))
-        content[name] = path.read_bytes()
+        try:
+            if not path.is_file():
+                raise CprspecError(Problem("checkpoint lacks this file", Place(str(path))))
+            content[name] = path.read_bytes()
+        except OSError as error:
+            raise CprspecError(Problem(f"cannot be read ({error.strerror})", Place(str(path)))) from error
         digest = hashlib.sha256(content[name]).hexdigest()
-        if digest != manifest.get("sha256", {}).get(name):
-            hint = "the file was damaged or replaced; remove the folder to go on from an earlier checkpoint"
+        if not isinstance(digests, dict) or digest != digests.get(name):
+            hint = "the file was damaged or replaced since it was written"
             raise CprspecError(Problem("sha256 differs from the checkpoint's manifest", Place(str(path)), hint))
-    return Checkpoint(folder, from_bytes(content[WEIGHTS]), from_bytes(content[STATE]), json.loads(content[META]))
+    weights, state = (read_tensors(content[name], folder / name) for name in (WEIGHTS, STATE))
+    return Checkpoint(folder, weights, state, _parse(content[META], folder / META))
 
 
 def newest(checkpoints: Path) -> tuple[Checkpoint | None, list[Problem]]:
-    """The newest checkpoint that verifies, and a warning for each newer one that does not."""
+    """The newest checkpoint that verifies, and what is wrong with each newer one."""
     bad: list[Problem] = []
     for folder in reversed(in_order(checkpoints)):
         try:
             return load(folder), bad
         except CprspecError as error:
-            bad += [Problem(p.message, p.place, "using an earlier one", warning=True) for p in error.problems]
+            bad += error.problems
     return None, bad
-
-
-def keep_last(checkpoints: Path, count: int) -> None:
-    """Remove all but the newest `count` checkpoints, and what a killed writer left half done."""
-    for folder in in_order(checkpoints)[:-count]:
-        shutil.rmtree(folder)
-    for folder in checkpoints.glob(".step-*"):
-        shutil.rmtree(folder)
 
 
 def in_order(checkpoints: Path) -> list[Path]:
@@ -112,24 +146,30 @@ def weights_digest(folder: Path) -> str:
     return str(_json(folder / MANIFEST)["sha256"][WEIGHTS])
 
 
+def own(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies on the CPU, each with contiguous memory of its own: what safetensors takes, and what later steps do not touch."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CprspecError(Problem(f"cannot read the checkpoint's manifest ({error})", Place(str(path)))) from error
-    if not isinstance(content, dict):
-        raise CprspecError(Problem("not a checkpoint's manifest", Place(str(path))))
-    return content
+        if not path.is_file():  # a FIFO would hang
+            raise CprspecError(Problem("checkpoint lacks this file", Place(str(path))))
+        with path.open("rb") as file:
+            content = file.read(MAX_JSON + 1)
+    except OSError as error:
+        raise CprspecError(Problem(f"cannot be read ({error.strerror})", Place(str(path)))) from error
+    return _parse(content, path)
 
 
-def _own(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # safetensors refuses shared storage and wants contiguous rows.
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        found = json.loads(content) if len(content) <= MAX_JSON else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise CprspecError(Problem("is no JSON of a checkpoint", Place(str(path))))
+    return found

@@ -14,7 +14,7 @@ from torch import nn
 from cprspec.models.encoders import build_encoder
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
 
-_STATES = {"adam": 2, "sgd": 1}
+OPTIMIZER_STATES = {"adam": 2, "sgd": 1}
 """Tensors that an optimiser keeps for each weight."""
 
 _GIB = 2**30
@@ -58,15 +58,21 @@ def memory_bytes(phase: Phase, encoder: nn.Module) -> int:
     float32. Banks of a row for each video (IIC) are left out: how many videos there are is not known here.
     """
     weights: int = 4 * sum(t.numel() for t in encoder.state_dict().values())
-    copies = 1 + phase.framework.networks + _STATES.get(phase.optimizer.name, 2) + (1 if phase.mine_with else 0)
+    copies = (
+        1 + phase.framework.networks + OPTIMIZER_STATES.get(phase.optimizer.name, 2) + (1 if phase.mine_with else 0)
+    )
     micro_batch = phase.batch_size // phase.accumulate
     value_bytes = 2 if phase.precision == "bf16" else 4
     clip = phase.clip
     inputs = 4 * 3 * clip.frames * clip.size**2 * micro_batch * (3 if phase.mine_with else 2)
     outputs = kept_values(encoder, phase) * value_bytes * micro_batch * len(phase.views)
+    return weights * copies + outputs + inputs + bank_bytes(phase)
+
+
+def bank_bytes(phase: Phase) -> int:
+    """The queue, with the mining view's embeddings beside it where one mines."""
     bank: int = 4 * getattr(phase.framework, "queue_size", 0) * phase.framework.head
-    banks = bank * (2 if phase.mine_with else 1)
-    return weights * copies + outputs + inputs + banks
+    return bank * (2 if phase.mine_with else 1)
 
 
 def kept_values(encoder: nn.Module, phase: Phase) -> int:

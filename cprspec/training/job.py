@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from attrs import define, field, frozen
 
+from cprspec import faults
 from cprspec.data.index import Index
 from cprspec.learning.ranks import Ranks
 from cprspec.mining.picks import same_class
 from cprspec.spec.kinds import View
 from cprspec.spec.schema import Launch, Phase
+from cprspec.training.pulse import Pulse
 from cprspec.training.report import Reporter
 from cprspec.training.signals import StopRequest
 from cprspec.video.store import Store
@@ -31,6 +33,14 @@ class Tally:
     seconds: float = 0.0
     replaced: int = 0
     told: list[int] = field(factory=list)
+
+
+@frozen(kw_only=True)
+class Allowed:
+    """What a user allows a run that goes on, by name: an earlier checkpoint than a damaged one, another number of ranks."""
+
+    fallback: bool = False
+    world_size_change: bool = False
 
 
 @frozen(kw_only=True)
@@ -54,6 +64,8 @@ class Job:
     steps_per_epoch: int
     report: Reporter
     stop: StopRequest
+    alive: Pulse
+    allowed: Allowed
     stop_file: Path
 
     @property
@@ -70,3 +82,7 @@ class Job:
     def global_step(self, tally: Tally) -> int:
         """Optimiser steps of the phase that are done at `tally`."""
         return tally.epoch * self.steps_per_epoch + tally.step
+
+    def suffer(self, place: str, tally: Tally) -> bool:
+        """Suffer the fault that a test asked for at this place of the step (faults.py); whether the loss is spoiled."""
+        return faults.strike(place, rank=self.ranks.rank, step=self.global_step(tally), phase=self.phase.name)

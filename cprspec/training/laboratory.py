@@ -107,7 +107,7 @@ def experiment(
         raise unreadable(path, f"{type(error).__name__}: {error}") from error
     own, *asked = (evolve(c, miner=c.miner.at(recording.epoch.epoch)) for c in (plan.own, *plan.choices))
     choices = asked if any(choice.miner == own.miner for choice in asked) else [own, *asked]
-    ledgers = [_ledger(recording) for _ in choices]
+    ledgers = [own_ledger(recording) for _ in choices]
     settings = [Setting(c.miner.build(), c.miner.by_labels, ledger) for c, ledger in zip(choices, ledgers, strict=True)]
     epoch = recording.epoch
     with _threads(epoch.threads):
@@ -122,8 +122,9 @@ def experiment(
     return Laboratory(run.label, plan, recording, tuple(rows), differences, time.perf_counter() - began)
 
 
-def _ledger(recording: Recording) -> Ledger:
-    return Ledger(
+def own_ledger(recording: Recording, kind: type[Ledger] = Ledger) -> Ledger:
+    """An empty ledger over the videos of a recording."""
+    return kind(
         recording.label_V.cpu(),
         recording.source_V.cpu(),
         recording.usable_U.cpu(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -10,24 +11,49 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
+from cprspec import faults
 from cprspec.errors import CprspecError, Problem, clean, print_problems
+from cprspec.learning.ranks import LostPeerError
+from cprspec.processes import die_with_parent
 from cprspec.runs.layout import RunDir
+from cprspec.spec.schema import Resolved
+from cprspec.training.ports import check_port
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
+from cprspec.training.report import note_end
 from cprspec.training.request import Request
 from cprspec.training.signals import Stopped
+from cprspec.training.space import check_space
+from cprspec.training.watch import Watch
 from cprspec.training.worker import check_ranks, preload_data_workers, work
 from cprspec.video.store import Store
 
 
 @frozen(kw_only=True)
 class Nodes:
-    """How many processes on how many machines, and where they meet; one machine needs no endpoint."""
+    """How many processes on how many machines, and where they meet; one machine needs no endpoint.
+
+    `restarts`: how often they are started again from the last checkpoint when one of them dies.
+    """
 
     nproc: int = 1
     nnodes: int = 1
     node_rank: int = 0
     rdzv_endpoint: str = ""
+    restarts: int = 0
+
+    @property
+    def in_place(self) -> bool:
+        """Whether this process does the work itself; one that shall be started again needs somebody who does that."""
+        return self.nproc * self.nnodes == 1 and not self.restarts
+
+
+@frozen
+class Ending:
+    """How a rank ended that was not in trouble: the run's directory, or the signal it was stopped by."""
+
+    run: Path | None
+    stopped_by: int = 0
 
 
 def launch_all(requests: list[Request], nodes: Nodes) -> tuple[int, list[Path]]:
@@ -66,20 +92,38 @@ def launch(request: Request, nodes: Nodes) -> Path:
     preload_data_workers()
     resolved = request.resolve()
     check_ranks(resolved, nodes.nproc * nodes.nnodes)
+    if nodes.node_rank == 0:
+        check_place(request, resolved)
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
-    indices, store = read_data(resolved, print_problems), Store()
+    indices, store = read_data(resolved, print_problems), Store(cache=resolved.launch.cache)
     with filling() as progress:
         fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
     print_problems(short_videos(resolved, indices, store))
     if request.run_dir is None and nodes.node_rank == 0:
         request = evolve(request, run_dir=RunDir.create(request.runs, resolved.name).path)
     try:
-        if nodes.nproc * nodes.nnodes == 1:
-            return work(request)
-        return _launch_elastic(evolve(request, child=True), nodes)
+        return work(request) if nodes.in_place else _launch_elastic(evolve(request, child=True), nodes)
     except Stopped:
-        print(f"stopped; go on with: {_resume_command(request, nodes)}", file=sys.stderr)
+        _say(f"stopped; go on with: {_resume_command(request, nodes)}")
         raise
+    except CprspecError as error:
+        if error.exit_code != 1 or request.run_dir is None or not request.run_dir.is_dir():
+            raise
+        # It failed on its way: what it has done is not lost.
+        *others, last = error.problems
+        way_on = f"go on with: {_resume_command(request, nodes)}"
+        raise CprspecError(
+            [*others, evolve(last, hint=f"{last.hint}; {way_on}" if last.hint else way_on)], 1
+        ) from error
+
+
+def check_place(request: Request, resolved: Resolved) -> None:
+    """Whether the run can be written where it shall lie: not read-only, nobody else's now, and large enough."""
+    run = RunDir(request.run_dir) if request.run_dir else None
+    if run is not None:
+        with run.lock():
+            pass  # rank 0 takes it again, later; who has it now is said at once
+    check_space(resolved, request.runs, run)
 
 
 def _resume_command(request: Request, nodes: Nodes) -> str:
@@ -87,6 +131,7 @@ def _resume_command(request: Request, nodes: Nodes) -> str:
     parts += [f"--nproc {nodes.nproc}"] if nodes.nproc > 1 else []
     if nodes.nnodes > 1:
         parts.append(f"--nnodes {nodes.nnodes} --node-rank {nodes.node_rank} --rdzv-endpoint {nodes.rdzv_endpoint}")
+    parts += [f"--restarts {nodes.restarts}"] if nodes.restarts else []
     parts += [f"--registry {folder}" for folder in request.registries]
     parts += [f"--plugin {file}" for file in request.plugins]
     return " ".join(parts)
@@ -97,15 +142,50 @@ def _under_torchrun() -> bool:
 
 
 def _launch_elastic(request: Request, nodes: Nodes) -> Path:
-    from torch.distributed.elastic.multiprocessing import SignalException
+    """Start the ranks of this machine, again as often as `nodes` allows; the run's directory."""
+    if nodes.nnodes > 1 and not nodes.rdzv_endpoint:
+        raise CprspecError(Problem("several machines need --rdzv-endpoint HOST:PORT, the same on each"))
+    if nodes.nnodes > 1 and nodes.restarts:
+        hint = "start the ranks with torchrun --max-restarts, which brings several machines together again"
+        raise CprspecError(Problem("--restarts is for one machine", hint=hint))
+    if nodes.rdzv_endpoint and nodes.node_rank == 0:
+        check_port(nodes.rdzv_endpoint)
+    run = RunDir(request.run_dir) if request.run_dir else None
+    timeout_s = request.resolve().launch.timeout_s
+    for attempt in range(nodes.restarts + 1):
+        with Watch(run, nodes.node_rank * nodes.nproc, nodes.nproc, timeout_s) as watch:
+            ending = _start_ranks(request, nodes, watch)
+        stopped_by = watch.number or (ending.stopped_by if ending else 0)
+        if ending is not None and ending.run is not None:
+            return ending.run
+        books = run if nodes.node_rank == 0 else None
+        if stopped_by:
+            _close_books(books, "stopped", f"by {signal.Signals(stopped_by).name}")
+            raise Stopped(stopped_by, None)
+        problem = watch.verdict()
+        if attempt == nodes.restarts:
+            _close_books(books, "failed", str(problem))
+            break
+        again = f"{problem.message}; starting again from the last checkpoint ({attempt + 1} of {nodes.restarts})"
+        _close_books(books, "running", again)
+        _say(again)
+        os.environ.pop(faults.VARIABLE, None)  # a fault is suffered once
+    raise CprspecError(problem, exit_code=watch.code)
+
+
+def _close_books(run: RunDir | None, state: str, why: str) -> None:
+    """Write down how an attempt ended, if rank 0 did not; the launcher is the run's writer once the ranks are gone."""
+    if run is not None and run.path.is_dir():
+        note_end(run, state, why)
+
+
+def _start_ranks(request: Request, nodes: Nodes, watch: Watch) -> Ending | None:
+    """Have torch elastic run this machine's ranks once: how they ended, None if one of them failed."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    if nodes.nnodes > 1 and not nodes.rdzv_endpoint:
-        raise CprspecError(Problem("several machines need --rdzv-endpoint HOST:PORT, the same on each"))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # how it ends a run is told below
-    # A rank may need longer than elastic's 30 s for its step and its checkpoint.
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")
+    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # how a run ends is told by the watch
     config = LaunchConfig(
         min_nodes=nodes.nnodes,
         max_nodes=nodes.nnodes,
@@ -118,33 +198,37 @@ def _launch_elastic(request: Request, nodes: Nodes) -> Path:
         max_restarts=0,
         monitor_interval=0.5,
         start_method="spawn",
+        signals_to_handle="SIGQUIT",  # the watch has the others, and lets the ranks save
     )
     try:
-        paths = elastic_launch(config, child_main)(request)
-    except SignalException as error:
-        raise Stopped(int(error.sigval), None) from error
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode in (128 + signal.SIGTERM, 128 + signal.SIGINT):
-            raise Stopped(failure.exitcode - 128, None) from error
-        cause = (
-            f"signal {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else f"exit {failure.exitcode}"
-        )
-        hint = "its own message stands above"
-        if failure.exitcode == -signal.SIGKILL:
-            hint = "killed from outside, perhaps for want of memory"
-        raise CprspecError(Problem(f"rank {rank} ended early ({cause})", hint=hint), exit_code=1) from error
-    return Path(next(iter(paths.values())))  # of this machine's ranks, which all say the same
+        endings = elastic_launch(config, child_main)(request)
+    except ChildFailedError:
+        return None
+    # What any of them was stopped by: they agreed on it.
+    last: Ending = max(endings.values(), key=lambda ending: ending.stopped_by)
+    return last
 
 
-def child_main(request: Request) -> str:
-    """The entry of a rank under torch elastic: an expected end leaves by its exit code, never by returning."""
+def child_main(request: Request) -> Ending:
+    """The entry of a rank under torch elastic: being stopped is an end like another, a failure leaves by its exit code."""
+    die_with_parent()
+    ending, code = Ending(None), 0
     try:
-        return str(work(request))
+        ending = Ending(work(request))
     except Stopped as stopped:
-        code = 128 + stopped.number
+        ending = Ending(None, stopped.number)
+    except LostPeerError as error:
+        code = error.exit_code
     except CprspecError as error:
         print_problems(error.problems)
+        sys.stderr.flush()
         code = error.exit_code
-    # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
-    raise SystemExit(code)
+    except Exception as error:  # noqa: BLE001 - said with the rank's number; its log file has the traceback
+        rank = os.environ.get("RANK")
+        print(clean(f"rank {rank} failed: {type(error).__name__}: {error}"), file=sys.stderr, flush=True)
+        code = 1
+    if code:
+        # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
+        raise SystemExit(code)
+    atexit.register(os._exit, 0)  # it would take a second to take torch apart, and nothing is left to do
+    return ending

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,23 +19,24 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
-from cprspec.errors import CprspecError, Problem
-from cprspec.evaluation.bad_clips import BadClips
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
 from cprspec.mining.picks import stage_ranks
 from cprspec.models.separable import use_whole, whole_is_faster
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
+from cprspec.runs.rank_state import SAVE, STEP
+from cprspec.training.feed import count_bad_clips, make_supply
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
+from cprspec.training.not_finite import broken_gradients, stop_before_update
 from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
 from cprspec.training.stepper import Picks, Stepper
 from cprspec.training.strips import Strips
-from cprspec.video.clips import PhaseOrder, TrainClips
+from cprspec.training.writer import writing
 from cprspec.video.supply import Supply
 
 
@@ -51,8 +53,10 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
-    with make_supply(job, tally) as batches:
+    with writing(job) as writer, make_supply(job, tally) as batches:
         while tally.epoch < phase.epochs:
+            job.alive.place(phase.name, tally.epoch, job.global_step(tally))
+            job.suffer("step", tally)
             for group in optimizer.param_groups:
                 group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
             if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
@@ -60,17 +64,20 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
                 stepper.use_miner(now.build())
             train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
             tally.step += 1
+            figures: Mapping[str, float | None] = {}
             epoch_over = tally.step == job.steps_per_epoch
             if epoch_over:
-                finish_epoch(job, ledger, strips, tally)
+                figures = finish_epoch(job, ledger, strips, tally)
                 recorder.finish(tally.epoch)
                 tally = Tally(epoch=tally.epoch + 1, told=tally.told)
             overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
             stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
             if epoch_over or overdue or stop:
-                last = save(job, stepper, optimizer, ledger, recorder, tally)
+                job.alive.at(SAVE)
+                last = save(writer, job, stepper, optimizer, ledger, recorder, tally, figures)
                 saved = time.monotonic()
             if stop and tally.epoch < phase.epochs:
+                writer.flush()
                 raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
@@ -123,7 +130,10 @@ def train_step(
     videos: list[torch.Tensor] = []
     for micro in range(phase.accumulate):
         asked = time.monotonic()
+        if not micro:
+            job.suffer("wait", tally)
         batch = next(batches)
+        job.alive.at(STEP)
         wait_s += time.monotonic() - asked
         last = micro == phase.accumulate - 1
         unsynced = isinstance(parallel, DistributedDataParallel) and not last
@@ -135,13 +145,17 @@ def train_step(
     record(stepper, ledger)
     recorder.add()
     stepper.finish()
+    numbers = stepper.numbers()
+    if job.suffer("loss", tally):
+        numbers = numbers * math.nan
     spent = batches.take_spent()
     of_rank = torch.tensor([spent.replaced, spent.decode_s, spent.augment_s], device=job.ranks.device)
-    loss, own_key, spread, *costs = job.ranks.mean(torch.cat([stepper.numbers(), of_rank])).tolist()
+    loss, own_key, spread, *costs = job.ranks.mean(torch.cat([numbers, of_rank])).tolist()
     replaced, decode_s, augment_s = (job.ranks.world * cost for cost in costs)
-    bad_clips(job).count(tally, round(replaced), spent.unread, where(job, tally))
-    if not _finite(loss, optimizer):
-        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device))
+    count_bad_clips(job, tally, round(replaced), spent.unread)
+    broken = broken_gradients(stepper.encoder)
+    if broken or not math.isfinite(loss):
+        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device), broken)
     if not warm_up:
         optimizer.step()
     seconds = time.monotonic() - began
@@ -179,74 +193,30 @@ def ranks_of(picks: Picks, row_R: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def finish_epoch(job: Job, ledger: Ledger, strips: Strips, tally: Tally) -> None:
-    """Report the epoch and write its mining table, after the strips that it names."""
+def finish_epoch(job: Job, ledger: Ledger, strips: Strips, tally: Tally) -> Mapping[str, float | None]:
+    """Report the epoch and write its mining table, after the strips that it names.
+
+    Its figures are what a checkpoint can be the best by.
+    """
     mining = ledger.finish(tally.epoch) if job.phase.miner is not None else None
     clips = job.phase.batch_size * job.steps_per_epoch
     if job.ranks.first and mining is not None:
         atomic_write_json(job.folder / "mining" / f"epoch-{tally.epoch:04d}.json", mining.to_json(strips.draw(mining)))
+    loss, own_key = tally.loss / job.steps_per_epoch, tally.own_key / job.steps_per_epoch
+    precision = mining.precision if mining else None
+    cmr_source_median = mining.cmr_source_median if mining else None
     job.report(
         events.Epoch(
             phase=job.phase.name, epoch=tally.epoch, step=(tally.epoch + 1) * job.steps_per_epoch,
-            loss=tally.loss / job.steps_per_epoch, own_key_accuracy=tally.own_key / job.steps_per_epoch,
-            precision=mining.precision if mining else None,
-            cmr_source_median=mining.cmr_source_median if mining else None,
+            loss=loss, own_key_accuracy=own_key, precision=precision, cmr_source_median=cmr_source_median,
             cmr_video_median=mining.cmr_video_median if mining else None,
             clips_per_s=clips / tally.seconds, seconds_s=tally.seconds, rss_gib=rss_gib(),
             replaced=tally.replaced,
         )
     )  # fmt: skip
-
-
-def stop_before_update(job: Job, tally: Tally, loss: float, video_N: torch.Tensor) -> None:
-    """A loss or gradient that is not finite ends the run before it reaches the weights."""
-    names = [job.index.videos[v].name for v in gather_cat(video_N).tolist()]
-    message = f"{where(job, tally)}: loss or gradient is not finite (loss {loss}); weights were not updated"
-    hint = f"lower the learning rate or set precision = 'float32'; clips of the batch: {', '.join(names[:8])} ..."
-    raise CprspecError(Problem(message, hint=hint), exit_code=1)
-
-
-def where(job: Job, tally: Tally) -> str:
-    """The place in training, for messages."""
-    return f"phase '{job.phase.name}', epoch {tally.epoch}, step {job.global_step(tally)}"
-
-
-def bad_clips(job: Job) -> BadClips:
-    """How many clips of an epoch may be replaced."""
-    clips = job.phase.batch_size * job.steps_per_epoch
-    return BadClips(index=job.index, ranks=job.ranks, report=job.report, clips=clips, allowed=job.launch.bad_clips)
-
-
-def make_supply(job: Job, tally: Tally) -> Supply:
-    """One supply of all the rest of the phase, so that its workers start once."""
-    needed = [*job.phase.views, *([job.mining_view] if job.mining_view else [])]
-    ids = job.index.ids("train")
-    order = PhaseOrder(
-        n=len(ids),
-        batch_size=job.phase.batch_size,
-        accumulate=job.phase.accumulate,
-        rank=job.ranks.rank,
-        world_size=job.ranks.world,
-        seed=job.phase.seed,
-        first_epoch=tally.epoch,
-        first_step=tally.step,
-        epochs=job.phase.epochs,
-    )
-    clips = TrainClips(
-        job.index,
-        ids,
-        {name: job.views[name] for name in dict.fromkeys(needed)},
-        job.phase.clip,
-        job.phase.augment,
-        job.store,
-        job.phase.seed,
-        job.phase.framework.clips_per_video,
-    )
-    return Supply(clips, order, job.launch, pin=job.ranks.device.type == "cuda")
-
-
-def _finite(loss: float, optimizer: torch.optim.Optimizer) -> bool:
-    if not math.isfinite(loss):
-        return False
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return not gradients or bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all())
+    return {
+        "loss": loss,
+        "own_key_accuracy": own_key,
+        "precision": precision,
+        "cmr_source_median": cmr_source_median,
+    }

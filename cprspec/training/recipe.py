@@ -19,13 +19,15 @@ from cprspec.models.encoders import Weights, read_weights
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_bytes, atomic_write_json
 from cprspec.runs.layout import STOP_REQUESTED, RunDir
+from cprspec.runs.rank_state import EVALUATE
 from cprspec.spec.plan import fingerprints
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
 from cprspec.training import checkpoint
 from cprspec.training.build import Start, build_stepper
 from cprspec.training.environment import file_digest, version_differences, versions
-from cprspec.training.job import Job
+from cprspec.training.job import Allowed, Job
 from cprspec.training.loop import train_phase
+from cprspec.training.pulse import Pulse
 from cprspec.training.report import Reporter
 from cprspec.training.reuse import FINISHED, Finished, copy_phase, find_finished, finished_phase
 from cprspec.training.signals import Stopped, StopRequest, asked_to_stop
@@ -45,6 +47,8 @@ class Recipe:
     ranks: Ranks
     report: Reporter
     stop: StopRequest
+    alive: Pulse
+    allowed: Allowed
     fingerprints: dict[str, str] = field(init=False)
     done: dict[str, Finished] = field(init=False, factory=dict)
 
@@ -107,7 +111,8 @@ class Recipe:
             "versions": versions(),
         }  # fmt: skip
         if self.ranks.first:
-            checkpoint.keep_last(job.checkpoints, 1)
+            launch = job.launch
+            checkpoint.Keep(last=1, best=launch.keep_best, by=launch.best_by).apply(job.checkpoints)
             atomic_write_json(job.folder / FINISHED, facts)
         self.report(events.PhaseFinished(phase=phase.name, seconds_s=seconds, weights_sha256=digest))
         wait_for_all(self.ranks)
@@ -146,6 +151,8 @@ class Recipe:
             folder=folder,
             report=self.report,
             stop=self.stop,
+            alive=self.alive,
+            allowed=self.allowed,
             stop_file=self.run.path / STOP_REQUESTED,
         )
 
@@ -168,6 +175,8 @@ class Recipe:
                 self._remove(work)
                 continue
             self.stop_if_asked()
+            self.alive.place(None)
+            self.alive.at(EVALUATE)
             began = time.monotonic()
             result = evaluate(name, options, trained, work)
             if self.ranks.first:

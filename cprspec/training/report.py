@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cprspec.errors import CprspecError
-from cprspec.runs.events import Epoch, Event, EventLog, PhaseStarted, Step
+from cprspec.runs.events import Epoch, Event, EventLog, PhaseStarted, RunFailed, Step, Warned
 from cprspec.runs.files import atomic_write_json
 from cprspec.runs.layout import RunDir
 from cprspec.training.progress import Progress
@@ -78,6 +78,8 @@ class Report:
     def state(self, state: str, why: str | None = None) -> None:
         """Write the state: `running`, `finished`, `stopped` or `failed`, and why."""
         self._status = {**self._status, "state": state, "why": why}
+        if not self._run.path.is_dir():
+            return  # it was removed: writing would make it anew
         with self._writing:
             status = {**self._status, "heartbeat": time.time()}
             atomic_write_json(self._run.status, status, durable=state != "running")
@@ -91,10 +93,22 @@ class Report:
         while not self._closed.wait(HEARTBEAT_S):
             try:
                 with self._writing:
+                    if not self._run.path.is_dir():
+                        return
                     if not self._closed.is_set() and self._status["state"] == "running":
                         atomic_write_json(self._run.status, {**self._status, "heartbeat": time.time()}, durable=False)
             except CprspecError:
                 return  # the disk is full or the folder gone: the run itself will say so
+
+
+def note_end(run: RunDir, state: str, why: str) -> None:
+    """Write down how an attempt ended whose ranks could not do it any more; `running` where another one follows."""
+    status = read_status(run.status)
+    if status.get("state") != "running":
+        return  # rank 0 has said it, or it never began
+    with run.lock(), EventLog(run.events) as log:
+        log.write(RunFailed(message=why) if state == "failed" else Warned(message=why))
+        atomic_write_json(run.status, {**status, "state": state, "why": why})
 
 
 def read_status(path: Path) -> dict[str, Any]:

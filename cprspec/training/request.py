@@ -30,6 +30,8 @@ class Request:
     registries: tuple[Path, ...] = ()
     plugins: tuple[Path, ...] = ()
     fresh: bool = False
+    fallback: bool = False
+    allow_world_size_change: bool = False
     child: bool = False
     member: Member | None = None
 

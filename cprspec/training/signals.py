@@ -1,4 +1,7 @@
-"""Stopping cleanly: the first SIGINT, SIGTERM or `cprspec stop` ends a run after its step, the second ends it now."""
+"""Stopping cleanly: the first SIGINT, SIGTERM or `cprspec stop` ends a run after its step, the second ends it now.
+
+SIGUSR1 asks as SIGTERM does: batch systems can send it some time before they end a job.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from types import FrameType
 
 from cprspec.learning.ranks import Ranks
 
-URGENT_AFTER_S = 1.0
-"""A second Ctrl-C counts as one from here on: a terminal and a launcher may both deliver the first."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+URGENT_AFTER_S = 0.3
+"""A second signal counts as one from here on, seconds: a terminal and a wrapper may both deliver the first."""
 
 
 class Stopped(Exception):  # noqa: N818  # it is an end, not an error
@@ -23,23 +28,28 @@ class Stopped(Exception):  # noqa: N818  # it is an end, not an error
 
 
 class StopRequest:
-    """Remembers that this process was asked to stop. `number` is the signal's, 0 while nobody asked."""
+    """Remembers that this process was asked to stop. `number` is the signal's, 0 while nobody asked.
 
-    def __init__(self) -> None:
+    `patient`: a second signal does not end it at once; for ranks whose launcher does that.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
         self.number = 0
+        self._patient = patient
         self._asked_at = 0.0
 
     def install(self) -> None:
-        """Listen to SIGINT and SIGTERM in this process."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Listen to `STOP_SIGNALS` in this process."""
+        for number in STOP_SIGNALS:
             signal.signal(number, self._asked)
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.number and number == signal.SIGINT and now - self._asked_at > URGENT_AFTER_S:
+        repeated = self.number and number != signal.SIGUSR1 and now - self._asked_at > URGENT_AFTER_S
+        if repeated and not self._patient:
             os._exit(128 + number)
         if not self.number:
-            self.number, self._asked_at = number, now
+            self.number, self._asked_at = signal.SIGTERM if number == signal.SIGUSR1 else number, now
 
     def look_for(self, file: Path) -> None:
         """Take the file that `cprspec stop` makes for a request."""
@@ -53,14 +63,3 @@ def asked_to_stop(stop: StopRequest, file: Path, ranks: Ranks) -> int:
     if ranks.first:
         stop.look_for(file)
     return ranks.largest(stop.number)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) to kill this process when its launcher dies, so that no rank is left alone."""
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    try:
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return  # no prctl on this system: ranks then end with their process group's time limit

@@ -2,60 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from attrs import asdict
+from attrs import asdict, evolve
 
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.runs import events
+from cprspec.runs.files import finite
 from cprspec.training import checkpoint
+from cprspec.training.environment import version_differences, versions
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
 from cprspec.training.recorder import Recorder
 from cprspec.training.stepper import Stepper
+from cprspec.training.writer import CheckpointWriter
 
 
 def save(
-    job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger, recorder: Recorder, tally: Tally
+    writer: CheckpointWriter,
+    job: Job,
+    stepper: Stepper,
+    optimizer: torch.optim.Optimizer,
+    ledger: Ledger,
+    recorder: Recorder,
+    tally: Tally,
+    figures: Mapping[str, float | None],
 ) -> Path:
-    """Write a checkpoint on rank 0; every rank returns its folder."""
-    step = job.global_step(tally)
-    if job.ranks.first:
-        job.report.sync()
-        whole = stepper.module.state_dict()
-        state = {f"model.{k}": v for k, v in whole.items() if not k.startswith(stepper.not_saved)}
-        state |= {f"ledger.{k}": torch.from_numpy(v) for k, v in ledger.state().items()}
-        state |= {f"replay.{k}": v for k, v in recorder.state().items()}
-        state |= _optimizer_tensors(stepper, optimizer)
-        meta = {"phase": job.phase.name, "tally": asdict(tally), "world_size": job.ranks.world}
-        meta["fingerprint"] = job.fingerprint
-        meta["threads"] = torch.get_num_threads()
-        checkpoint.save(job.checkpoints, step, stepper.encoder.state_dict(), state, meta)
-        checkpoint.keep_last(job.checkpoints, 2)
-    return job.checkpoints / f"step-{step:06d}"
+    """Let rank 0 write a checkpoint; every rank returns its folder. `figures`: of the epoch that ended, if one did."""
+    if not job.ranks.first:
+        return job.checkpoints / f"step-{job.global_step(tally):06d}"
+    job.report.sync()
+    whole = stepper.module.state_dict()
+    state = {f"model.{k}": v for k, v in whole.items() if not k.startswith(stepper.not_saved)}
+    state |= {f"ledger.{k}": torch.from_numpy(v) for k, v in ledger.state().items()}
+    state |= {f"replay.{k}": v for k, v in recorder.state().items()}
+    state |= _optimizer_tensors(stepper, optimizer)
+    meta = {"phase": job.phase.name, "tally": asdict(tally), "world_size": job.ranks.world}
+    meta |= {"fingerprint": job.fingerprint, "threads": torch.get_num_threads(), "versions": versions()}
+    meta |= {"figures": finite(dict(figures))}
+    return writer.put(tally, stepper.encoder.state_dict(), state, meta)
 
 
 def resume(
     job: Job, stepper: Stepper, optimizer: torch.optim.Optimizer, ledger: Ledger, recorder: Recorder
 ) -> tuple[Tally, Path | None]:
-    """Put the newest good checkpoint into the modules, if there is one, and say where to go on."""
+    """Put the newest checkpoint into the modules, if there is one, and say where to go on.
+
+    CprspecError where it is damaged, unless the job may fall back on an earlier one; or made of something else.
+    """
     found, bad = checkpoint.newest(job.checkpoints)
+    way_on = f"{found.folder.name}, an earlier one" if found else "the beginning of the phase"
+    if bad and not job.allowed.fallback:
+        *others, last = bad
+        hint = f"--fallback goes on from {way_on}" + (f" ({last.hint})" if last.hint else "")
+        raise CprspecError([*others, evolve(last, hint=hint)])
     for problem in bad:
-        job.report(events.Warned(message=str(problem)))
+        job.report(events.Warned(message=f"{problem}: going on from {way_on}"))
     if found is None:
         return Tally(), None
-    if found.meta["fingerprint"] != job.fingerprint:
+    if found.meta.get("fingerprint") != job.fingerprint:
         message = (
             f"phase '{job.phase.name}' of this run was trained with other options, or the videos have changed since"
         )
         raise CprspecError(Problem(message, Place(str(found.folder)), "run the experiment's file again, as a new run"))
-    if found.meta["world_size"] != job.ranks.world:
-        was, now = found.meta["world_size"], job.ranks.world
-        hint = f"continue it with --nproc {was}, or run the experiment's file again, as a new run"
-        raise CprspecError(
-            Problem(f"run was made by {was} processes and {now} would not continue it exactly", hint=hint)
-        )
+    check_same_setting(job, found)
     stepper.encoder.load_state_dict(found.weights)
     own = {k.removeprefix("model."): v for k, v in found.state.items() if k.startswith("model.")}
     stepper.module.load_state_dict(own, strict=False)
@@ -67,6 +79,29 @@ def resume(
     if tally.epoch < job.phase.epochs:
         job.report(events.Resumed(attempt=job.report.attempt, phase=job.phase.name, from_step=job.global_step(tally)))
     return tally, found.folder
+
+
+def check_same_setting(job: Job, found: checkpoint.Checkpoint) -> None:
+    """Warn of what makes going on inexact. CprspecError for another number of processes, unless the job allows it."""
+    was, now = int(found.meta.get("world_size", 0)), job.ranks.world
+    if was != now and not job.allowed.world_size_change:
+        hint = f"continue it with --nproc {was}, or with --allow-world-size-change, which gives up exactness"
+        raise CprspecError(
+            Problem(f"run was made by {was} processes and {now} would not continue it exactly", hint=hint)
+        )
+    if was != now:
+        message = (
+            f"processes {was} then, {now} now: every step sees the same videos; sums over ranks are rounded otherwise, the "
+            "running statistics of batch norm are those of another share of the batch, and a miner that draws draws others"
+        )
+        job.report(events.Warned(message=f"phase '{job.phase.name}' does not go on exactly: {message}"))
+    threads = found.meta.get("threads")
+    differences = version_differences(found.meta["versions"]) if "versions" in found.meta else []
+    if threads != torch.get_num_threads():
+        differences.append(f"threads {threads} then, {torch.get_num_threads()} now")
+    if differences:
+        message = f"phase '{job.phase.name}' does not go on bit for bit: {', '.join(differences)}"
+        job.report(events.Warned(message=message))
 
 
 def _optimizer_tensors(stepper: Stepper, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

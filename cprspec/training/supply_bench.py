@@ -24,10 +24,12 @@ from cprspec.components.views import Flow
 from cprspec.data.index import Index
 from cprspec.learning.ranks import Ranks, pick_device, share_threads
 from cprspec.models.encoders import build_encoder
+from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Phase, Resolved
 from cprspec.training.build import Start, build_stepper
-from cprspec.training.job import Job
+from cprspec.training.job import Allowed, Job
 from cprspec.training.prepare import read_data
+from cprspec.training.pulse import Pulse, pulse
 from cprspec.training.report import Quiet
 from cprspec.training.signals import StopRequest
 from cprspec.video.clips import TrainClips, clip_shape
@@ -67,7 +69,7 @@ def measure(
 ) -> dict[str, Any]:
     """Everything as JSON (kind `data-bench`); each part takes about `seconds`. CprspecError as in a run."""
     phase = resolved.phase(phase_name) if phase_name else max(resolved.phases, key=lambda p: len(resolved.views_of(p)))
-    index, store = read_data(resolved)[phase.dataset], Store()
+    index, store = read_data(resolved)[phase.dataset], Store(cache=resolved.launch.cache)
     ids = index.ids("train")
     ids = generator(resolved.seed, 0).permutation(ids)[:MAX_VIDEOS]
     some = evolve(index, videos=tuple(index.videos[v] for v in ids))
@@ -166,8 +168,9 @@ def _demand(
 ) -> Rate:
     """Optimiser steps of the phase's framework on clips of noise, with untrained weights."""
     share_threads(resolved.launch.threads, resolved.launch.workers, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        job = _job(resolved, phase, index, store, device, Path(folder))
+    ranks = Ranks(device=device)
+    with tempfile.TemporaryDirectory() as folder, pulse(RunDir(Path(folder)), ranks, crashes=False) as alive:
+        job = _job(resolved, phase, index, store, ranks, alive, Path(folder))
         sampler = resolved.phase(phase.mine_with) if phase.mine_with else None
         weights = build_encoder(sampler).state_dict() if sampler else None
         stepper = build_stepper(job, sampler, Start(encoder=None, sampler=weights))
@@ -196,12 +199,13 @@ def _demand(
         return Rate(step * phase.batch_size * per_item, time.perf_counter() - began)
 
 
-def _job(resolved: Resolved, phase: Phase, index: Index, store: Store, device: torch.device, folder: Path) -> Job:
+def _job(resolved: Resolved, phase: Phase, index: Index, store: Store, ranks: Ranks, alive: Pulse, folder: Path) -> Job:
     return Job(
         phase=phase, views=resolved.views, mining_view=resolved.mining_view(phase), index=index, store=store,
-        launch=resolved.launch, ranks=Ranks(device=device), folder=folder, fingerprint="",
-        label_V=torch.from_numpy(index.labels).to(device), source_V=torch.from_numpy(index.source_ids).to(device),
-        steps_per_epoch=1, report=Quiet(), stop=StopRequest(), stop_file=folder / "stop",
+        launch=resolved.launch, ranks=ranks, folder=folder, fingerprint="",
+        label_V=torch.from_numpy(index.labels).to(ranks.device),
+        source_V=torch.from_numpy(index.source_ids).to(ranks.device), steps_per_epoch=1, report=Quiet(),
+        stop=StopRequest(), alive=alive, allowed=Allowed(), stop_file=folder / "stop",
     )  # fmt: skip
 
 

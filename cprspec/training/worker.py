@@ -17,36 +17,44 @@ from cprspec import __version__
 from cprspec.components.evaluators import Classifier
 from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.nearest import check_maps
-from cprspec.learning.ranks import Ranks, joined_ranks, keep_freed_memory, share_threads, wait_for_all
+from cprspec.learning.ranks import (
+    LostPeerError,
+    Ranks,
+    joined_ranks,
+    keep_freed_memory,
+    naming_lost_peers,
+    share_threads,
+    wait_for_all,
+)
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json, atomic_write_text
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 from cprspec.spec.toml import to_toml
 from cprspec.training.environment import environment
+from cprspec.training.job import Allowed
 from cprspec.training.prepare import fill_store, read_data
 from cprspec.training.progress import Progress
+from cprspec.training.pulse import pulse
 from cprspec.training.recipe import Recipe
 from cprspec.training.report import Quiet, Report, Reporter
 from cprspec.training.request import Request
-from cprspec.training.signals import Stopped, StopRequest, die_with_parent
+from cprspec.training.signals import Stopped, StopRequest
 from cprspec.video.store import Store
 from cprspec.video.workers import PRELOADED
 
 
 def work(request: Request) -> Path:
     """Run the experiment on this rank and return the run's directory. Raises `Stopped`, `CprspecError`."""
-    if request.child:
-        die_with_parent()
     resolved = request.resolve()
     preload_data_workers()
-    stop = StopRequest()
+    stop = StopRequest(patient=request.child or "TORCHELASTIC_RUN_ID" in os.environ)
     stop.install()
     launch = resolved.launch
     with joined_ranks(launch.device, launch.timeout_s) as ranks:
         check_ranks(resolved, ranks.world)
         check_maps(resolved)
-        indices, store = read_data(resolved), Store()
+        indices, store = read_data(resolved), Store(cache=resolved.launch.cache)
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
         wait_for_all(ranks)
@@ -55,11 +63,19 @@ def work(request: Request) -> Path:
         threads = share_threads(launch.threads, launch.workers, ranks.local_world)
         own = (request.run_dir or RunDir.create(request.runs, resolved.name).path) if ranks.first else None
         run = RunDir(Path(ranks.text_from_first(str(own) if own else None)))
-        with run.lock() if ranks.first else nullcontext(), reporting(run, resolved, ranks) as report:
+        with (
+            run.lock() if ranks.first else nullcontext(),
+            pulse(run, ranks, crashes=request.child) as alive,
+            reporting(run, resolved, ranks) as report,
+            naming_lost_peers(ranks),
+        ):
             if ranks.first:
                 write_facts(run, request, resolved, ranks, threads)
             began = time.monotonic()
-            recipe = Recipe(request.runs, request.fresh, resolved, indices, store, run, ranks, report, stop)
+            recipe = Recipe(
+                request.runs, request.fresh, resolved, indices, store, run, ranks, report, stop, alive,
+                Allowed(fallback=request.fallback, world_size_change=request.allow_world_size_change),
+            )  # fmt: skip
             for position, phase in enumerate(resolved.phases):
                 recipe.obtain(phase, position)
             recipe.evaluate()
@@ -97,6 +113,8 @@ def reporting(run: RunDir, resolved: Resolved, ranks: Ranks) -> Iterator[Reporte
             report(events.Stopped(signal=name, step=stopped.step or 0))
             report.state("stopped", f"by {name}")
             raise
+        except LostPeerError:
+            raise  # the launcher knows which rank was lost, and how, and will say so
         except BaseException as error:
             why = str(error) or type(error).__name__
             report(events.RunFailed(message=why))

@@ -22,6 +22,7 @@ from cprspec.spec.schema import Clip
 from cprspec.video import augment as augmentation
 from cprspec.video import crops
 from cprspec.video.opening import BadVideo
+from cprspec.video.reading import Frames
 from cprspec.video.sampling import generator, spaced_windows, test_windows, train_indices
 from cprspec.video.store import Store
 from cprspec.video.tray import Tray, Unread
@@ -61,22 +62,27 @@ class Reader:
         """The file of a video."""
         return self.index.videos[video].path
 
-    def stored(self, video: int) -> dict[str, Bytes]:
+    def stored(self, video: int) -> dict[str, Frames]:
         """What is stored of a video for each view: pictures `[N,H,W,3]` or flow `[N-1,H,W,2]`."""
         path = self.path(video)
         return {name: self.store.read(path, view, self.short_side) for name, view in self.views.items()}
 
-    def cut(self, stored: Bytes, picks: Sequence[Ints]) -> list[Bytes]:
-        """The frames of each clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other."""
+    def cut(self, stored: Frames, picks: Sequence[Ints]) -> list[Bytes]:
+        """The frames of each clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other.
+
+        What is not in memory is decoded once for all clips.
+        """
+        if not isinstance(stored, np.ndarray):
+            needed = np.unique(np.concatenate(picks))
+            stored, picks = stored[needed], [np.searchsorted(needed, frames) for frames in picks]
         clips = []
         for frames in picks:
             if (np.diff(frames) != 1).any():
                 clips.append(stored[frames])
                 continue
             clip = stored[frames[0] : frames[-1] + 1]
-            clip.reshape(-1)[
-                ::PAGE
-            ].max()  # touched, so that what the disk takes counts as reading, not as augmentation
+            # Touched, so that what the disk takes counts as reading, not as augmentation.
+            clip.reshape(-1)[::PAGE].max()
             clips.append(clip)
         return clips
 

@@ -34,7 +34,7 @@ TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 def read_frames(path: Path, short_side: int) -> Bytes:
     """Every frame `[N,H,W,3]`, its short side resized to `short_side` pixels. Raises `BadVideo`."""
     with open_video(path) as (container, stream):
-        resize = _Resize(path, short_side)
+        resize = Resize(path, short_side)
         frames: list[Bytes] = []
         for frame in container.decode(stream):
             frames.append(resize(frame))
@@ -69,7 +69,7 @@ def _seek_and_read(path: Path, wanted: set[int], short_side: int) -> dict[int, B
         position = {times[i]: i for i in wanted}
         container.seek(times[min(wanted)], stream=stream, backward=True)
         found: dict[int, Bytes] = {}
-        resize = _Resize(path, short_side)
+        resize = Resize(path, short_side)
         for frame in container.decode(stream):
             if frame.pts in position:
                 found[position[frame.pts]] = resize(frame)
@@ -90,7 +90,7 @@ def _times(container: InputContainer, stream: VideoStream) -> list[int] | None:
 def _count_and_read(path: Path, wanted: set[int], short_side: int) -> dict[int, Bytes]:
     found: dict[int, Bytes] = {}
     with open_video(path) as (container, stream):
-        resize, count = _Resize(path, short_side), 0
+        resize, count = Resize(path, short_side), 0
         for frame in container.decode(stream):
             if count in wanted:
                 found[count] = resize(frame)
@@ -105,11 +105,22 @@ def quarter_turns(frame: av.VideoFrame) -> int:
     return 0 if frame.rotation % 90 else frame.rotation // 90 % 4
 
 
-class _Resize:
-    """Frames to RGB, upright, at the size of the first; one reformatter for all, since making one costs more than its use."""
+def target_size(width: int, height: int, short_side: int, even: bool = False) -> tuple[int, int]:
+    """Width and height of pictures whose short side becomes `short_side` pixels."""
+    unit = 2 if even else 1
+    scale = short_side / min(width, height)
+    return max(unit, unit * round(width * scale / unit)), max(unit, unit * round(height * scale / unit))
 
-    def __init__(self, path: Path, short_side: int) -> None:
-        self._path, self._short_side = path, short_side
+
+class Resize:
+    """Frames to RGB, upright, at the size of the first; one reformatter for all, since making one costs more than its use.
+
+    `even`: height and width are even numbers, as H.264's colours need. `quarters`: how frames are turned, where they do not
+    tell themselves.
+    """
+
+    def __init__(self, path: Path, short_side: int, *, even: bool = False, quarters: int | None = None) -> None:
+        self._path, self._short_side, self._even, self._given = path, short_side, even, quarters
         self._size: tuple[int, int] | None = None
         self._method = Interpolation.AREA
         self._quarters = 0
@@ -127,9 +138,9 @@ class _Resize:
 
     def _choose(self, frame: av.VideoFrame) -> tuple[int, int]:
         check_size(self._path, frame.width, frame.height)
-        self._quarters = quarter_turns(frame)
+        self._quarters = quarter_turns(frame) if self._given is None else self._given
         scale = self._short_side / min(frame.width, frame.height)
-        width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+        width, height = target_size(frame.width, frame.height, self._short_side, self._even)
         if width * height > MAX_PIXELS:  # such as 8192 x 2, enlarged
             raise BadVideo(self._path, f"frames of {frame.width} x {frame.height} become {width} x {height} pixels")
         self._method = Interpolation.AREA if scale < 1 else Interpolation.BICUBIC

@@ -8,7 +8,7 @@ from typing import Any
 
 from cprspec.data.records import Record
 from cprspec.errors import MAX_ECHO, clean
-from cprspec.video.checking import NEW, Checked
+from cprspec.video.checking import CHANGED, DAMAGED, MISSING, Checked
 from cprspec.video.indexing import Made
 
 MAX_SHOWN = 20
@@ -56,8 +56,10 @@ def checked_lines(name: str, file: Path, checked: Checked) -> Iterator[str]:
     if checked.findings:
         yield "  " + ", ".join(f"{state} {n}" for state, n in checked.counts.items() if n)
     yield from _shown([_line(f"{f.state}  ", f.name, f.reason) for f in checked.findings], len(checked.findings))
-    if any(f.state != NEW for f in checked.findings):
-        yield "  put them right, or let `cprspec data index` take them as they are"
+    if checked.counts[DAMAGED]:
+        yield "  restore what is damaged from a copy: nothing but its content tells"
+    if checked.counts[CHANGED] or checked.counts[MISSING]:
+        yield "  put right what changed or is missing, or let `cprspec data index` take it as it is"
 
 
 def _bad(record: Record) -> dict[str, Any]:

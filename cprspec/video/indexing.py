@@ -18,7 +18,7 @@ from typing import BinaryIO
 from attrs import evolve, field, frozen
 
 from cprspec.data.index import Entry
-from cprspec.data.index_file import IndexFile, cannot_write, header_line, replacing
+from cprspec.data.index_file import IndexFile, cannot_write, header_line, replacing, require_index
 from cprspec.data.records import Record, to_line
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.video import limits
@@ -64,6 +64,8 @@ def make_index_file(
     A file whose size and time of change are those of its record is not looked at again, unless it has no digest and
     `digest` asks for one, or it is bad and `retry` asks for another look. `progress` hears (files done, files to do).
     """
+    if index.exists():
+        require_index(index)  # what is no index of ours is not replaced
     working = index.with_name(f"{index.name}.part")
     with _alone(working) as stream:
         with _known(index, working, stream, dataset) as known:

@@ -24,6 +24,10 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
+JOBS_EACH = 1000
+"""Jobs of one process: what libraries leak must not add up to its limit of memory over a large collection."""
+
+
 @frozen
 class Died:
     """What became of a job whose process ended: its `exitcode`, negative for a signal."""
@@ -43,6 +47,7 @@ class _Worker(Generic[J]):
     process: ForkServerProcess
     connection: Connection
     job: J | None = None
+    jobs: int = 0
 
 
 def spread(
@@ -56,17 +61,20 @@ def spread(
     crew: dict[Connection, _Worker[J]] = {}
 
     def employ(worker: _Worker[J] | None) -> None:
-        """Give the next job to `worker`, or a new one; let it go when there is none."""
+        """Give the next job to `worker`, or a new one; let it go when there is none, or it had its share."""
+        if worker is not None and worker.jobs >= JOBS_EACH:
+            _let_go(worker)
+            worker = None
         for job in waiting:
             worker = worker or _start(work, begin)
             worker.job = job
+            worker.jobs += 1
             crew[worker.connection] = worker
             with suppress(OSError):  # it is dead already, which reading will tell
                 worker.connection.send(job)
             return
         if worker is not None:
-            worker.connection.close()
-            worker.process.join()
+            _let_go(worker)
 
     try:
         for _ in range(max(1, processes)):
@@ -101,6 +109,11 @@ def _start(work: Callable[[J], R], begin: Callable[[], None] | None) -> _Worker[
         problem = Problem(f"a process that decodes videos died at its start ({process.exitcode})", hint=hint)
         raise CprspecError(problem, exit_code=1) from error
     return _Worker(process, ours)
+
+
+def _let_go(worker: _Worker[J]) -> None:
+    worker.connection.close()
+    worker.process.join()
 
 
 def _outcome(worker: _Worker[J], _work: Callable[[J], R]) -> R | Died:

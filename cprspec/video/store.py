@@ -1,13 +1,15 @@
-"""The store: frames and flow of whole videos, computed once, as memory-mapped bytes in the user's cache folder.
+"""Where clips are read from: a store that was prepared, a source file, or the cache of decoded frames and flow.
 
-A file is known by its content, so moving or copying a collection costs a hash and no decoding. What was used least recently
-goes when the store is full; on Linux a reader keeps what it has mapped. Writers make a file under another name and rename
-it, so several processes may fill one store. Everything here can be deleted at any time.
+The cache holds whole videos, computed once, as memory-mapped bytes in the user's cache folder. A file is known by its content,
+so moving or copying a collection costs a hash and no decoding. What was used least recently goes when the cache is full; on
+Linux a reader keeps what it has mapped. Writers make a file under another name and rename it, so several processes may fill
+one cache. Everything in it can be deleted at any time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections import OrderedDict
@@ -20,12 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cprspec.components.views import Flow
+from cprspec.data.stores import StoreFolder, is_store, open_store
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import View
 from cprspec.video import limits
 from cprspec.video.decode import read_frames
 from cprspec.video.flow import compute_flow, quantise
+from cprspec.video.framing import index_frames
 from cprspec.video.opening import BadVideo
+from cprspec.video.packets import FrameIndex
+from cprspec.video.reading import (
+    NO_FLOW,
+    ComputedFlow,
+    Frames,
+    Pictures,
+    StoredFlow,
+    StoredPictures,
+    stored_flow,
+    stored_pictures,
+)
 from cprspec.video.spread import Died, spread
 
 Bytes = NDArray[np.uint8]
@@ -69,44 +84,90 @@ def store_gib() -> float:
 class Store:
     """Frames `[N,H,W,3]` and flow `[N-1,H,W,2]` of videos, uint8, by path. May be sent to other processes.
 
-    `max_gib` (default: `store_gib()`) bounds what it keeps on disk, give or take what is written between two looks.
+    A path in a store that was prepared is read from that store. `cache` says what is kept decoded: "auto" source files, and
+    not what a store has; "decoded" everything; "none" nothing, and every clip is decoded from its file. `max_gib` (default:
+    `store_gib()`) bounds the cache on disk, give or take what is written between two looks.
     """
 
-    def __init__(self, folder: Path | None = None, max_gib: float | None = None) -> None:
+    def __init__(self, folder: Path | None = None, max_gib: float | None = None, cache: str = "auto") -> None:
         self._folder = folder or cache_folder() / "store"
         self._max_bytes = int((store_gib() if max_gib is None else max_gib) * 2**30)
+        self._cache = cache
         self._unseen_bytes = 0
         self._maps: OrderedDict[Path, Bytes] = OrderedDict()
+        self._indices: OrderedDict[Path, FrameIndex] = OrderedDict()
+        self._prepared: dict[Path, StoreFolder | None] = {}
         self._digests: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_maps": OrderedDict()}  # a map is opened anew; digests are worth sending
+        # What is open is opened anew; digests are worth sending.
+        return self.__dict__ | {"_maps": OrderedDict(), "_indices": OrderedDict(), "_prepared": {}}
 
-    def read(self, path: Path, view: View, short_side: int) -> Bytes:
+    def read(self, path: Path, view: View, short_side: int) -> Frames:
         """What `view` is made from: pictures, or flow."""
         if isinstance(view, Flow):
             return self.flow(path, short_side, view.method, view.bound)
         return self.pictures(path, short_side)
 
-    def pictures(self, path: Path, short_side: int) -> Bytes:
-        """Every frame `[N,H,W,3]` at this size. Raises `BadVideo`."""
+    def pictures(self, path: Path, short_side: int) -> Frames:
+        """Every frame `[N,H,W,3]` at this size. Raises `BadVideo`, or CprspecError if a store has another size."""
+        if (stored := self._stored(path)) is not None:
+            found = stored_pictures(*stored, short_side)
+            return self._decoded(path, f"rgb-{short_side}", found) if self._cache == "decoded" else found
+        if self._cache == "none":
+            return Pictures(path, self.frame_index(path), short_side)
         return self._map(self._file(path, f"rgb-{short_side}"), lambda: read_frames(path, short_side))
 
-    def flow(self, path: Path, short_side: int, method: str, bound: float) -> Bytes:
-        """Quantised flow `[N-1,H,W,2]` between the frames at this size. Raises `BadVideo`."""
+    def flow(self, path: Path, short_side: int, method: str, bound: float) -> Frames:
+        """Quantised flow `[N-1,H,W,2]` between the frames at this size. Raises as `pictures`, also for flow a store lacks."""
+        if (stored := self._stored(path)) is not None:
+            found = stored_flow(*stored, short_side, method, bound)
+            return self._decoded(path, f"{method}-{bound:g}-{short_side}", found) if self._cache == "decoded" else found
+        pictures = self.pictures(path, short_side)
+        if len(pictures) < 2:
+            raise BadVideo(path, NO_FLOW)
+        if isinstance(pictures, Pictures):
+            return ComputedFlow(pictures, method, bound)
 
         def compute() -> Bytes:
-            pictures = self.pictures(path, short_side)
-            if len(pictures) < 2:
-                raise BadVideo(path, "a single frame, which has no flow")
             try:
-                return quantise(compute_flow(pictures, method), bound)
+                return quantise(compute_flow(np.asarray(pictures), method), bound)
             except cv2.error as error:
-                raise BadVideo(
-                    path, f"no flow of pictures {pictures.shape[2]} x {pictures.shape[1]} ({error.err})"
-                ) from error
+                _, height, width, _ = pictures.shape
+                raise BadVideo(path, f"no flow of pictures {width} x {height} ({error.err})") from error
 
         return self._map(self._file(path, f"{method}-{bound:g}-{short_side}"), compute)
+
+    def frame_index(self, path: Path) -> FrameIndex:
+        """Where the frames of a source file are; made once, by decoding it, and kept in the cache. Raises `BadVideo`."""
+        file = self._file(path, "frames").with_suffix(".json")
+        if file in self._indices:
+            self._indices.move_to_end(file)
+            return self._indices[file]
+        try:
+            index = FrameIndex.from_json(json.loads(file.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, IndexError):  # not there, or damaged
+            index = index_frames(path)
+            _write(file, lambda working: working.write_text(json.dumps(index.to_json()), "ascii"))
+        self._indices[file] = index
+        if len(self._indices) > OPEN_MAPS:
+            self._indices.popitem(last=False)
+        return index
+
+    def _stored(self, path: Path) -> tuple[StoreFolder, str] | None:
+        """The store that has the video at `path`, and its name there; None for a source file."""
+        folder = path.parent
+        if folder not in self._prepared:
+            root = next((above for above in folder.absolute().parents if is_store(above)), None)
+            known = next((s for s in self._prepared.values() if s is not None and s.root == root), None)
+            self._prepared[folder] = known or (open_store(root) if root is not None else None)
+        store = self._prepared[folder]
+        name = None if store is None else store.by_path.get(path.absolute())
+        return None if store is None or name is None else (store, name)
+
+    def _decoded(self, path: Path, kind: str, found: StoredPictures | StoredFlow) -> Bytes:
+        """What a store has, from the cache."""
+        return self._map(self._file(path, f"stored-{kind}"), lambda: found[np.arange(len(found), dtype=np.int64)])
 
     def fill(
         self,
@@ -125,7 +186,7 @@ class Store:
         if not missing:
             return
         bad: dict[Path, Sequence[Problem]] = {}
-        empty = Store(self._folder, self._max_bytes / 2**30)  # its digests would be sent with every job
+        empty = Store(self._folder, self._max_bytes / 2**30, self._cache)  # its digests would be sent with every job
         jobs = [(empty, path, wanted, short_side) for path in missing]
         for done, (job, outcome) in enumerate(spread(_prepare, jobs, workers, begin=_start_worker), start=1):
             bad[job[1]] = _of_death(job[1], outcome) if isinstance(outcome, Died) else outcome
@@ -140,6 +201,10 @@ class Store:
         """Whether what `view` reads of a video is there already."""
         kind = f"{view.method}-{view.bound:g}-{short_side}" if isinstance(view, Flow) else f"rgb-{short_side}"
         try:
+            if self._stored(path) is not None:
+                return self._cache != "decoded" or self._file(path, f"stored-{kind}").exists()
+            if self._cache == "none":
+                return self._file(path, "frames").with_suffix(".json").exists()
             return self._file(path, kind).exists()
         except BadVideo:
             return False  # the worker that looks at it will say why

@@ -15,6 +15,7 @@ from cprspec.components.views import Flow
 from cprspec.spec.kinds import View
 from cprspec.spec.schema import Clip
 from cprspec.video.flow import dequantise
+from cprspec.video.reading import Frames
 
 Bytes = NDArray[np.uint8]
 
@@ -31,7 +32,7 @@ def shown_view(views: Sequence[View]) -> View:
     return next((view for view in views if not isinstance(view, Flow)), views[0])
 
 
-def strip(stored: Bytes, clip: Clip, view: View) -> bytes:
+def strip(stored: Frames, clip: Clip, view: View) -> bytes:
     """A JPEG of FRAMES frames of the middle clip, from pictures `[N,H,W,3]` or flow `[N,H,W,2]` as the store has them."""
     span = min(len(stored), clip.frames * clip.stride)
     start = (len(stored) - span) // 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context, util
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -28,6 +28,8 @@ from cprspec.video.workers import PRELOADED, Done, Share, Worker, stop_workers
 
 Item = dict[str, torch.Tensor]
 
+Waits = Callable[[Path | None], None]
+
 AHEAD = 4
 """Batches, or items for each worker, that are made ahead where memory allows."""
 
@@ -36,6 +38,10 @@ LOOK_S = 0.5
 
 AT_LEAST_S = 4.0
 """A worker is not said to hang before it was waited for so long: the whole machine may have slept."""
+
+
+def _ignore(_file: Path | None) -> None:
+    """Nobody wants to hear what is waited for."""
 
 
 @define
@@ -55,20 +61,28 @@ class Supply(Iterator[Item]):
     """The batches of `clips` by `keys`: `video` `[N]` int64, and uint8 `[N, ...]` under each name. A context manager.
 
     With workers a batch lies in memory that is used again: it is good until the next one is asked for. `pin`: copied to
-    page-locked memory, for a GPU. `take_spent` tells what the items given so far cost. CprspecError when a video cannot
-    be read, a worker dies or is at one item for longer than `launch.data_timeout_s`, or shared memory is full.
+    page-locked memory, for a GPU. `waits` hears of the file that is waited for, when waiting begins and when it is another.
+    `take_spent` tells what the items given so far cost. CprspecError when a video cannot be read, a worker dies or is at one
+    item for longer than `launch.data_timeout_s`, or shared memory is full.
     """
 
-    def __init__(self, clips: Clips, keys: Iterable[list[Any]], launch: Launch, *, pin: bool = False) -> None:
+    def __init__(
+        self,
+        clips: Clips,
+        keys: Iterable[list[Any]],
+        launch: Launch,
+        *,
+        pin: bool = False,
+        waits: Waits = _ignore,
+    ) -> None:
         self._spent = Spent()
-        self._clips, self._pin, self._timeout_s = clips, pin, launch.data_timeout_s
+        self._clips, self._pin, self._waits, self._timeout_s = clips, pin, waits, launch.data_timeout_s
         self._coming = iter(keys)
         self._next_keys = next(self._coming, None)
         self._number = 0
         self._pending: deque[_Pending] = deque()
         self._lent: int | None = None
         self._workers: list[Worker] = []
-        self._file: Path | None = None
         if launch.workers and self._next_keys is not None:
             self._start(launch, len(self._next_keys))
         self._stop = util.Finalize(self, stop_workers, args=(self._workers,), exitpriority=10)
@@ -118,12 +132,6 @@ class Supply(Iterator[Item]):
         spent, self._spent = self._spent, Spent()
         return spent
 
-    def file(self) -> Path | None:
-        """What the rank waits for: the file that the worker reads which has been at one item for longest."""
-        busy = [w for w in self._workers if w.owed]
-        now = time.monotonic()
-        return max(busy, key=lambda w: w.silent_s(now)).file if busy else self._file
-
     def _hand_out(self) -> None:
         """Give work for every slot that is free."""
         while self._free and self._next_keys is not None:
@@ -145,8 +153,10 @@ class Supply(Iterator[Item]):
         """Take what workers send until the batch is whole, and see whether they are well."""
         by_pipe = {worker.pipe: worker for worker in self._workers}
         by_end = {worker.process.sentinel: worker for worker in self._workers}
-        waited_s = 0.0
+        waited_s, file = 0.0, None
         while True:
+            if first.missing and (now_at := self._slowest().file) != file:
+                self._waits(file := now_at)
             ready = wait([*by_pipe, *by_end], LOOK_S if first.missing else 0)
             for pipe, worker in by_pipe.items():
                 if pipe in ready:
@@ -162,6 +172,11 @@ class Supply(Iterator[Item]):
             for worker in self._workers:
                 if worker.silent_s(now) > self._timeout_s and waited_s >= min(AT_LEAST_S, self._timeout_s):
                     raise worker.hangs(self._timeout_s)
+
+    def _slowest(self) -> Worker:
+        """The worker that has been at one item for longest."""
+        now = time.monotonic()
+        return max(self._workers, key=lambda worker: worker.silent_s(now))
 
     def _take(self, done: Done) -> None:
         batch = next(p for p in self._pending if p.number == done.batch)
@@ -190,16 +205,13 @@ class Supply(Iterator[Item]):
             raise StopIteration
         self._next_keys = next(self._coming, None)
         block = np.empty(slot_bytes(self._clips.item_bytes(), len(keys)), np.uint8)
-        trays = [Tray(block, row, len(keys), self._read_here) for row in range(len(keys))]
+        trays = [Tray(block, row, len(keys), self._waits) for row in range(len(keys))]
         for key, tray in zip(keys, trays, strict=True):
             self._clips.read(key, tray)
             self._spent.add(tray.spent)
         arrays = rooms_of(block, trays[0].rooms, len(keys))
         arrays |= {name: own[None] for name, own in trays[0].own.items()}
         return self._tensors(arrays, [tray.video for tray in trays])
-
-    def _read_here(self, path: Path) -> None:
-        self._file = path
 
 
 def slot_bytes(item_bytes: int, rows: int) -> int:

@@ -19,10 +19,11 @@ import cv2
 from attrs import define, frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
+from cprspec.processes import die_with_parent
 from cprspec.video.shared import Board, Bytes, SharedBytes
 from cprspec.video.tray import Clips, Spent, Tray
 
-PRELOADED = ("cprspec.video.clips",)
+PRELOADED = ("cprspec.video.forkserver", "cprspec.video.clips")
 """What the server imports. It counts only before the first process is started that way."""
 
 STOP_WITHIN_S = 0.5
@@ -63,8 +64,9 @@ class Failed:
 
 def serve(worker: int, clips: Clips, memory: SharedBytes, slot_bytes: int, board: Board, pipe: Connection) -> None:
     """The life of a data worker: make shares until nobody wants any more."""
+    die_with_parent()
     cv2.setNumThreads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to the whole process group; the rank decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # a terminal tells the whole group; the rank decides
         signal.signal(number, signal.SIG_IGN)
     try:
         while True:

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from cprspec.data.folder import read_folder
 from cprspec.data.index import Index, Video
+from cprspec.data.stores import is_store, open_store
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.evaluation.features import FrozenEncoder, encode_videos
 from cprspec.learning.ranks import Ranks, pick_device
@@ -100,13 +101,13 @@ def load_encoder(export: Path, device: str = "auto", plugins: Sequence[Path] = (
 
 
 def _index(paths: Sequence[str | Path]) -> Index:
-    """The videos of files and folders, each once; a folder's first level below are its classes, if it has any."""
+    """The videos of files, folders and stores, each once; a folder's first level below are its classes, if it has any."""
     found: dict[Path, str | None] = {}
     problems: list[Problem] = []
     for path in (Path(p) for p in paths):
         if path.is_dir():
             try:
-                folder = read_folder(path, None, None, 0.0)
+                folder = open_store(path).index(0) if is_store(path) else read_folder(path, None, None, 0.0)
             except CprspecError as error:
                 problems += error.problems
                 continue

@@ -17,6 +17,7 @@ import attrs
 import tomli_w
 from attrs import frozen
 
+from cprspec.data.stores import build_index
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.runs.files import atomic_write_bytes, atomic_write_text, sync_folder, write_failed
 from cprspec.runs.layout import RunDir
@@ -131,7 +132,7 @@ def _identity(resolved: Resolved, facts: Mapping[str, Mapping[str, Any]]) -> str
     if root is None or not root.is_dir():
         return None
     try:
-        identity = str(dataset.build(root).digest())
+        identity = build_index(dataset, root).digest()
         now = fingerprints(resolved, identity, file_digest)
     except (CprspecError, OSError):
         return None  # videos or first weights are gone; the caller says so

@@ -32,7 +32,7 @@ def row_of(rows, **wanted):
 def test_two_experiments_over_seeds(make_run):
     cpr = [summarise(make_run("cpr", seed, quality=0.6, recall=0.5 + seed / 10)) for seed in range(3)]
     coclr = [summarise(make_run("coclr", seed, lr=0.2, quality=0.3)) for seed in range(2)]
-    result = compare([cpr[0], coclr[0], cpr[1], coclr[1], cpr[2]])
+    result = compare([cpr[0], coclr[1], cpr[2], coclr[0], cpr[1]])
     assert [(g.letter, g.experiment, g.seeds) for g in result.groups] == [
         ("A", "cpr", (0, 1, 2)),
         ("B", "coclr", (0, 1)),

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cprspec.cli import main
-
 START = "import sys; from cprspec.cli import main; sys.argv = ['cprspec', *sys.argv[1:]]; main()"
 
 
@@ -29,20 +27,6 @@ def compare(*arguments, cwd, **environment):
         timeout=60,
         check=False,
     )
-
-
-@pytest.fixture
-def in_process(make_run, tmp_path, monkeypatch, capsys):
-    """`cprspec compare` without a process of its own, above the runs that `make_run` makes: code, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["cprspec", "compare", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code, *capsys.readouterr()
-
-    return call
 
 
 def test_names_prefixes_and_paths(make_run, tmp_path):
@@ -80,15 +64,15 @@ def test_a_damaged_run_is_compared_all_the_same_and_said_so(make_run, tmp_path, 
     assert "\x1b" not in found.stdout + found.stderr
 
 
-def test_other_forms_metrics_and_thresholds(make_run, in_process):
+def test_other_forms_metrics_and_thresholds(make_run, cprspec):
     make_run("cpr", recall=0.5)
     make_run("coclr", lr=0.2, recall=0.4)
-    _, table, _ = in_process("cpr", "coclr", "--csv", "--metric", "R@1")
+    _, table, _ = cprspec("compare", "cpr", "coclr", "--csv", "--metric", "R@1")
     assert {line.split(",")[3] for line in table.splitlines()} == {"metric", "R@1"}
-    code, text, said = in_process("cpr", "coclr", "--markdown", "--fail-under", "R@1=0.4")
+    code, text, said = cprspec("compare", "cpr", "coclr", "--markdown", "--fail-under", "R@1=0.4")
     assert (code, said) == (0, "")
     assert text.startswith("**Runs**\n\n|  | experiment |")
-    code, text, said = in_process("cpr", "coclr", "--fail-under", "R@1=0.45", "--fail-under", "cycle:mAP=0.2")
+    code, text, said = cprspec("compare", "cpr", "coclr", "--fail-under", "R@1=0.45", "--fail-under", "cycle:mAP=0.2")
     assert code == 1
     assert said == "B (coclr): R@1 of cycle (toy, test, retrieval-default, video) is 0.4, under 0.45\n"
     assert "R@1" in text
@@ -104,9 +88,9 @@ def test_other_forms_metrics_and_thresholds(make_run, in_process):
         (["--csv", "--json"], "--json, --csv and --markdown are forms of one comparison; choose one of them\n"),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(make_run, in_process, arguments, message):
+def test_wrong_input_is_one_line_and_exit_code_2(make_run, cprspec, arguments, message):
     make_run("cpr")
-    code, text, said = in_process("cpr", *arguments)
+    code, text, said = cprspec("compare", "cpr", *arguments)
     assert (code, text) == (2, "")
     assert said.startswith(message)
     assert said.count("\n") == 1

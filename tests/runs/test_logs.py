@@ -11,7 +11,6 @@ import sys
 import pytest
 from sample_runs import epoch_event, step_event
 
-from cprspec.cli import main
 from cprspec.runs import events
 from cprspec.runs.event_table import write_events
 from cprspec.runs.events import EVENTS, EventLog
@@ -25,20 +24,6 @@ def table(found, kinds=EVENTS):
     rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
     assert len(rows) == lines
     return rows
-
-
-@pytest.fixture
-def logs(tmp_path, monkeypatch, capsys):
-    """`cprspec logs` above the runs that `make_run` makes: code, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["cprspec", "logs", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        return left.value.code, *capsys.readouterr()
-
-    return call
 
 
 def test_every_event_is_a_line_with_its_values(make_run):
@@ -115,36 +100,36 @@ def test_the_same_log_is_the_same_file(make_run, tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_what_a_later_attempt_made_again_is_left_out(make_run, logs):
+def test_what_a_later_attempt_made_again_is_left_out(make_run, cprspec):
     run = make_run("x")
     with EventLog(run.events) as log:
         log.write(events.Resumed(attempt=1, phase="cycle", from_step=6))
         for step in (6, 7):
             log.write(step_event("cycle", step, loss=9.0))
         log.write(epoch_event("cycle", 1, loss=9.0))
-    code, text, said = logs("x", "--to", "csv", "--kind", "step")
+    code, text, said = cprspec("logs", "x", "--to", "csv", "--kind", "step")
     assert (code, said) == (0, "")
     rows = [row for row in csv.DictReader(io.StringIO(text)) if row["phase"] == "cycle"]
     assert [(row["step"], row["loss"]) for row in rows[-3:]] == [("5", "1.5"), ("6", "9.0"), ("7", "9.0")]
     assert len(rows) == 8
 
 
-def test_files_lie_where_they_were_asked_for(make_run, tmp_path, logs):
+def test_files_lie_where_they_were_asked_for(make_run, tmp_path, cprspec):
     pytest.importorskip("tensorboard")
     run = make_run("x")
     before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
-    assert logs("x", "--to", "csv", "-o", "out/x.csv") == (0, "out/x.csv\n", "26 events\n")
+    assert cprspec("logs", "x", "--to", "csv", "-o", "out/x.csv") == (0, "out/x.csv\n", "26 events\n")
     assert (tmp_path / "out/x.csv").read_text().startswith("kind,utc,time,t_s,")
-    code, text, said = logs("x", "--to", "tensorboard")
+    code, text, said = cprspec("logs", "x", "--to", "tensorboard")
     assert (code, text) == (0, f"tensorboard/x/{run.run_id}/{FILE}\n")
     assert said.endswith(f"look at them with tensorboard --logdir tensorboard/x/{run.run_id}\n")
     assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
 
 
-def test_damaged_lines_are_told_and_the_rest_is_written(make_run, logs):
+def test_damaged_lines_are_told_and_the_rest_is_written(make_run, cprspec):
     run = make_run("x")
     run.events.write_bytes(run.events.read_bytes() + b"\xff\n")
-    code, text, said = logs("x", "--to", "csv")
+    code, text, said = cprspec("logs", "x", "--to", "csv")
     assert code == 0
     assert len(text.splitlines()) == 27
     assert "1 damaged lines: line 28 (not UTF-8)" in said
@@ -158,23 +143,23 @@ def test_damaged_lines_are_told_and_the_rest_is_written(make_run, logs):
         (["y", "--to", "csv"], "no run 'y' in runs"),
     ],
 )
-def test_wrong_input_is_one_line(make_run, logs, arguments, message):
+def test_wrong_input_is_one_line(make_run, cprspec, arguments, message):
     make_run("x")
-    code, text, said = logs(*arguments)
+    code, text, said = cprspec("logs", *arguments)
     assert (code, text) == (2, "")
     assert said.startswith(message)
     assert said.count("\n") == 1
 
 
-def test_a_run_without_a_log_or_a_step(make_run, logs):
+def test_a_run_without_a_log_or_a_step(make_run, cprspec):
     pytest.importorskip("tensorboard")
     run = make_run("x")
     run.events.unlink()
-    code, _, said = logs("x", "--to", "csv")
+    code, _, said = cprspec("logs", "x", "--to", "csv")
     assert code == 1
     assert "events.jsonl: cannot be read" in said
     EventLog(run.events).close()
-    assert logs("x", "--to", "tensorboard")[2].startswith("the run has logged no step yet; wait for one")
+    assert cprspec("logs", "x", "--to", "tensorboard")[2].startswith("the run has logged no step yet; wait for one")
 
 
 def test_without_the_extra_it_is_named_and_torch_stays_out(make_run, tmp_path):

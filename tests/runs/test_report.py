@@ -70,6 +70,12 @@ def pictured(make_run):
     return make
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without figures, which take a second to draw."""
+    monkeypatch.setattr(content, "drawings", lambda runs: ((), ()))
+
+
 def test_everything_of_a_page_is_in_it(pictured):
     text, problems = page([pictured("cpr"), pictured("coclr", lr=0.5)])
     assert problems == ()
@@ -83,9 +89,13 @@ def test_everything_of_a_page_is_in_it(pictured):
         (inner,) = found.texts[tag]
         digest = base64.b64encode(hashlib.sha256(inner.encode()).digest()).decode()
         assert f"{directive} 'sha256-{digest}'" in policy
+    drawings = [img["src"] for img in found.all("img") if "drawing" in img.get("class", "")]
+    kinds = [base64.b64decode(src.partition(",")[2])[:500].count(b"<svg") for src in drawings]
+    assert kinds == [1, 1, 1]
     assert not any("style" in attrs or any(k.startswith("on") for k in attrs) for _, attrs in found.elements)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_is_made_for_everyone(pictured):
     found = Page(page([pictured("cpr")])[0])
     assert found.all("html") == [{"lang": "en"}]
@@ -102,6 +112,7 @@ def test_a_page_is_made_for_everyone(pictured):
     assert all("scope" in th for th in found.all("th"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_page_says(pictured):
     text, _ = page([pictured("cpr"), pictured("coclr", lr=0.5, quality=0.2)])
     found = Page(text)
@@ -120,6 +131,7 @@ def test_what_a_page_says(pictured):
     assert b'name = "cpr"' in base64.b64decode(address.partition(",")[2])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_text_of_a_file_is_more_than_text(pictured):
     run = pictured(classes=(HOSTILE, "b", "c", "d"), where=HOSTILE.replace("\x1b", "").replace('"', "'"))
     path = run.mining_table("cycle", 1)
@@ -138,6 +150,7 @@ def test_no_text_of_a_file_is_more_than_text(pictured):
     assert shown.count("<script>alert(") >= 4
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_strips_that_are_none_are_left_out(pictured, tmp_path):
     run = pictured()
     (tmp_path / "secret.jpg").write_bytes(b"\xff\xd8\xffsecret")
@@ -150,6 +163,7 @@ def test_strips_that_are_none_are_left_out(pictured, tmp_path):
     assert "a video without a name" in page([run])[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_stays_small(pictured, monkeypatch):
     run = pictured()
     whole = page([run])[0].count("data:image/jpeg")
@@ -160,6 +174,16 @@ def test_a_page_stays_small(pictured, monkeypatch):
     assert f"{whole - 3} pictures are left out" in text
 
 
+def test_without_matplotlib_a_page_says_so(make_run, monkeypatch):
+    for module in ("cmr", "curves", "funnel", "style"):
+        monkeypatch.delitem(sys.modules, f"cprspec.runs.figures.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    text, _ = page([make_run()])
+    assert 'class="drawing' not in text
+    assert any("pip install" in p and "cprspec[figures]" in p for p in Page(text).texts["p"])
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_of_little(make_run):
     run = make_run(mined=False, state="failed", why="no <memory>")
     for file in (run.resolved, run.evaluation("nn"), run.events):
@@ -187,6 +211,7 @@ def test_the_stage_that_let_a_pick_in(stages, of, words):
     assert ranks(stages, of) == words
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command(pictured, tmp_path, monkeypatch, capsys):
     def call(*arguments):
         monkeypatch.chdir(tmp_path)

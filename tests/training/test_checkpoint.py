@@ -52,7 +52,6 @@ def test_newest_good_one_is_chosen_and_the_bad_one_named(saved):
     assert found is not None
     assert found.folder == saved
     assert len(bad) == 1
-    assert bad[0].warning
     assert "step-000009" in str(bad[0])
 
 
@@ -72,15 +71,26 @@ def test_unfinished_folder_is_no_checkpoint(tmp_path):
 def test_keep_last_removes_older_and_half_done(saved):
     checkpoint.save(saved.parent, 8, {}, {}, {})
     (saved.parent / ".step-000010.1").mkdir()
-    checkpoint.keep_last(saved.parent, 1)
+    checkpoint.Keep(last=1).apply(saved.parent)
     assert [p.name for p in saved.parent.iterdir()] == ["step-000008"]
 
 
 def test_order_is_by_number(tmp_path):
     for step in (999_999, 1_000_000, 5):
         checkpoint.save(tmp_path, step, {"a": torch.tensor([step])}, {}, {})
-    checkpoint.keep_last(tmp_path, 2)
+    checkpoint.Keep(last=2).apply(tmp_path)
     found, _ = checkpoint.newest(tmp_path)
     assert found is not None
     assert int(found.weights["a"]) == 1_000_000
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("by", "kept"), [("loss", [3, 5, 6]), ("precision", [1, 5, 6])])
+def test_the_best_stay_beside_the_newest(tmp_path, by, kept):
+    losses = {1: 4.0, 2: 3.0, 3: 1.0, 4: None, 5: 2.0, 6: None}
+    for step, loss in losses.items():
+        figures = {"loss": loss, "precision": loss and loss / 10}
+        checkpoint.save(tmp_path, step, {}, {}, {"figures": figures} if loss else {})
+    (tmp_path / "step-000002" / checkpoint.META).write_bytes(b"[")
+    checkpoint.Keep(last=2, best=1, by=by).apply(tmp_path)
+    assert sorted(int(p.name[5:]) for p in tmp_path.iterdir()) == kept

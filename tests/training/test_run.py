@@ -43,6 +43,7 @@ def test_no_pickle_is_written(reference):
         ".jsonl",
         ".safetensors",
         ".lock",
+        ".log",
         ".jpg",
     }
 

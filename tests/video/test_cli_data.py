@@ -113,6 +113,8 @@ def test_wrong_input_is_explained(run, root):
         done = run("data", *arguments)
         assert done.returncode in (1, 2) and said in done.stderr, (arguments, done.stderr)
         assert "Traceback" not in done.stderr and "mistake in cprspec" not in done.stderr
+    assert sorted(p.name for p in root.glob("cprspec-index*")) == ["cprspec-index.jsonl"]
+    assert (root / "cprspec-index.jsonl").read_text() == "nonsense"
 
 
 def test_indexing_needs_no_torch():

@@ -143,7 +143,7 @@ def test_a_torn_line_costs_that_line(three, tmp_path):
     assert (tmp_path / "i").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(tmp_path, kills):
     one = make_video(tmp_path / "one.mp4", 40)
     root = tmp_path / "root"

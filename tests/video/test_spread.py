@@ -63,6 +63,13 @@ def test_memory_is_bounded():
         list(spread(work, ["eat"], 1, begin=small_limits))
 
 
+def test_a_process_has_its_share_of_jobs_and_another_takes_over(monkeypatch):
+    monkeypatch.setattr("cprspec.video.spread.JOBS_EACH", 3)
+    found = dict(spread(work, range(7), 1))
+    pids = [found[job][1] for job in range(7)]
+    assert pids[0:3] == [pids[0]] * 3 and pids[3:6] == [pids[3]] * 3 and len(set(pids)) == 3
+
+
 def test_a_mistake_in_the_work_is_raised_here():
     with pytest.raises(RuntimeError, match="ValueError: a mistake"):
         list(spread(work, ["raise"], 1))

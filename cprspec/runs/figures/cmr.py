@@ -140,7 +140,7 @@ def _extremes(values: Values, strips: Mapping[str, Image], count: int) -> list[t
     ranked = sorted((name for name in values if name in strips), key=lambda name: (-values[name], name))
     count = min(count, len(ranked) // 2)
     chosen = [*ranked[:count], *ranked[len(ranked) - count :]]
-    return [(f"{label(name, 16)}\n{100 * values[name]:.1f} %", strips[name]) for name in chosen]
+    return [(f"{label(name, 20)}\n{100 * values[name]:.1f} %", strips[name]) for name in chosen]
 
 
 def _strip(axes: Axes, title: str, image: Image) -> None:

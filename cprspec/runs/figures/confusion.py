@@ -101,7 +101,7 @@ def _figure(matrix: Matrix, columns: int) -> Figure:
     share_CC = np.divide(100 * matrix.counts_CC, videos_C1, out=np.zeros((classes, classes)), where=videos_C1 > 0)
     image = axes.imshow(share_CC, cmap=SHADES, vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, label="of the class's videos (%)", shrink=0.8)
-    size = min(6.5, 0.72 * WIDTHS[columns] * 72 * 0.9 / classes)
+    size = _letters([len(label(name, 24)) for name in matrix.classes], WIDTHS[columns])
     names = [label(name, 24) for name in matrix.classes] if size >= _SMALLEST else []
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
     axes.set_yticks(range(len(names)), names, fontsize=size)
@@ -115,6 +115,12 @@ def _figure(matrix: Matrix, columns: int) -> Figure:
     whose = f"{label(matrix.encoder, 24)}, {label(matrix.evaluation, 16)} on {label(matrix.dataset, 16)}"
     axes.set_title(f"{whose}: {right} of {videos_C1.sum()} right")
     return figure
+
+
+def _letters(lengths: Sequence[int], width: float) -> float:
+    """Points of the names that fill a row each, beside a matrix which shrinks as they grow; `width` in inches."""
+    points = 72 * (width - 0.85)  # without the bar of shades
+    return min(6.5, 0.9 * points / (len(lengths) + 0.54 * max(lengths)))
 
 
 def _write(axes: Axes, counts_CC: NDArray[np.int64], share_CC: NDArray[np.float64], size: float) -> None:

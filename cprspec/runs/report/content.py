@@ -11,13 +11,14 @@ from typing import Any
 from attrs import frozen
 
 from cprspec import __version__
-from cprspec.runs.class_rows import CMR, Of, class_means
+from cprspec.runs.class_rows import CMR, Of, class_means, random_means
 from cprspec.runs.columns import Column, names
 from cprspec.runs.compare import compare
 from cprspec.runs.compare_tables import tables
 from cprspec.runs.groups import Members, group_by_seed
 from cprspec.runs.layout import RunDir
 from cprspec.runs.reading import read_json, read_text
+from cprspec.runs.report.figures import Drawing, drawings
 from cprspec.runs.report.mined import Mined, Pictures, mined
 from cprspec.runs.report.page import render
 from cprspec.runs.summary import RunSummary, summarise
@@ -35,15 +36,6 @@ class Table:
     def rows(self) -> list[tuple[str, ...]]:
         """Its cells, row by row."""
         return list(zip(*(column.cells for column in self.columns), strict=True))
-
-
-@frozen
-class Drawing:
-    """A picture's address within the page, what it is for those who do not see it, and the line below it."""
-
-    source: str
-    alt: str
-    caption: str
 
 
 @frozen
@@ -97,7 +89,7 @@ class Report:
     differences: tuple[Table, ...]
     results: tuple[Table, ...]
     figures: tuple[Drawing, ...]
-    no_figures: str | None
+    not_drawn: tuple[str, ...]
     classes: tuple[ClassPart, ...]
     mined: tuple[Mined, ...]
     pictures_left_out: str | None
@@ -120,8 +112,7 @@ def report_of(runs: Sequence[RunSummary]) -> Report:
     (_, legend), *others = tables(comparison)
     differing = [Table(title, tuple(columns)) for title, columns in others[: bool(comparison.differences)]]
     results = [Table(title, tuple(columns)) for title, columns in others[len(differing) :]]
-    drawn: tuple[Drawing, ...] = ()
-    no_figures = None
+    drawn, not_drawn = drawings(runs)
     pictures = Pictures()
     shown = mined(groups, pictures)
     return Report(
@@ -131,7 +122,7 @@ def report_of(runs: Sequence[RunSummary]) -> Report:
         differences=tuple(differing),
         results=tuple(results),
         figures=drawn,
-        no_figures=no_figures,
+        not_drawn=not_drawn,
         classes=tuple(_classes(groups)),
         mined=shown,
         pictures_left_out=f"{pictures.left_out} pictures are left out to keep the page small."
@@ -164,23 +155,22 @@ def _news(group: Members) -> Iterator[str]:
 
 
 def _classes(groups: Sequence[Members]) -> Iterator[ClassPart]:
-    """For each phase that mined: every class's CMR in each group, and the first one's lead over the second."""
+    """For each phase that mined: every class's CMR in each group and at random, and the first group's lead over the second."""
     means = [class_means(group.runs) for group in groups]
     places = [of for of in dict.fromkeys(of for each in means for of in each) if of.metric == CMR]
     for of in places:
         if of.unit == "video" and Of(metric=CMR, encoder=of.encoder, unit="source") in places:
             continue
         having = [(group, own[of]) for group, own in zip(groups, means, strict=True) if of in own]
-        rows = []
-        for name in sorted(set().union(*(own for _, own in having))):
-            values = [own.get(name) for _, own in having]
-            first, second = [*values, None][:2]
-            lead = first - second if first is not None and second is not None else None
-            rows.append(Row(name, (*values, lead) if len(having) > 1 else tuple(values)))
-        letters = [group.letter for group, _ in having]
-        lead_header = [f"{letters[0]} - {letters[1]}"] if len(having) > 1 else []
-        title = f"Phase {of.encoder}: CMR over {of.unit}s (%)"
-        yield ClassPart(title, ("class", *letters, *lead_header), tuple(rows), len(having))
+        columns = {group.letter: own for group, own in having}
+        columns[f"{having[0][0].letter} at random"] = random_means(having[0][0].runs).get(of, {})
+        shares = len(columns)
+        if len(having) > 1:
+            (first, mine), (second, theirs) = [(group.letter, own) for group, own in having[:2]]
+            columns[f"{first} - {second}"] = {name: mine[name] - theirs[name] for name in mine if name in theirs}
+        classes = sorted(set().union(*(own for _, own in having)))
+        rows = tuple(Row(name, tuple(own.get(name) for own in columns.values())) for name in classes)
+        yield ClassPart(f"Phase {of.encoder}: CMR over {of.unit}s (%)", ("class", *columns), rows, shares)
 
 
 def _again(run: RunSummary, problems: list[str]) -> Again:

@@ -60,6 +60,18 @@ def test_many_classes_take_the_page_and_lose_their_counts(make_run):
     assert not small.axes[0].get_yticklabels()
 
 
+def test_names_leave_each_other_room(make_run):
+    """Letters are no higher than a row of the matrix as it is laid out."""
+    classes = [f"pick_up_and_throw_{i}" for i in range(27)]
+    run = summarise(write_confusion(make_run("x"), {"cycle": [[1] * 27] * 27}, classes))
+    for columns in (1, 2):
+        figure = confusion.draw([run], columns=columns)
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        row_points = axes.get_window_extent().height / figure.dpi * 72 / 27
+        assert axes.get_yticklabels()[0].get_fontsize() <= row_points
+
+
 def test_hostile_class_names(make_run, svg_texts):
     counts = [[1] * len(EVIL)] * len(EVIL)
     texts = svg_texts(confusion.draw([summarise(write_confusion(make_run("x"), {EVIL[0]: counts}, EVIL))]))

@@ -1,0 +1,144 @@
+"""What `cprspec status` says: one row for each run, or everything about one, as JSON or for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import asdict
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cprspec.errors import clean
+from cprspec.runs.glance import Glance
+from cprspec.runs.ranks import RankHealth
+from cprspec.runs.summary import RunSummary
+from cprspec.runs.telling import duration, number
+from cprspec.runs.watch import status_line
+
+_MAX_TEXT = 200
+
+
+def status_record(glance: Glance) -> dict[str, Any]:
+    """A run in the list, as JSON; see docs/run-directory.md."""
+    status, phase, step = glance.status, glance.phase, glance.step
+    return {
+        "run": glance.run.label,
+        "path": str(glance.run.path),
+        "state": status.state,
+        "why": glance.why,
+        "heartbeat_age_s": status.heartbeat_age_s,
+        "pid": status.pid,
+        "host": status.host,
+        "phase": status.phase,
+        "position": glance.place,
+        "of": phase.of if phase else None,
+        "epoch": status.epoch,
+        "epochs": phase.epochs if phase else None,
+        "step": status.step,
+        "clips_per_s": step.clips_per_s if step else None,
+        "left_s": glance.left_s,
+        "loss": step.loss if step else None,
+        "precision": glance.precision,
+        "median_cmr": glance.median_cmr,
+        "recall_1": glance.recall_1,
+        "problems": list(glance.problems),
+    }
+
+
+def detail_record(glance: Glance, summary: RunSummary, ranks: Sequence[RankHealth]) -> dict[str, Any]:
+    """Everything about one run, as JSON: the row, its phases, the evaluation that trains now, and its ranks."""
+    kept = (
+        "name", "views", "miner", "epochs", "epochs_done", "loss", "own_key_accuracy", "clips_per_s", "seconds_s",
+        "reused_from", "finished",
+    )  # fmt: skip
+    return {
+        **status_record(glance),
+        "experiment": summary.experiment,
+        "seed": summary.seed,
+        "phases": [{key: getattr(phase, key) for key in kept} for phase in summary.phases],
+        "evaluating": glance.evaluating and asdict(glance.evaluating),
+        "ranks": [asdict(rank) for rank in ranks],
+        "problems": list(dict.fromkeys([*glance.problems, *summary.problems])),
+    }
+
+
+def print_statuses(glances: Sequence[Glance], console: Console) -> None:
+    """A table of runs, newest first; where the terminal is narrow the last columns are left out."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    columns = ["run", "state", "phase", "epoch", "left", "loss", "CMR", "R@1", "clips/s"]
+    rows = [_row(glance) for glance in glances]
+    widths = [max(len(text) for text in cells) for cells in zip(columns, *rows, strict=True)]
+    while sum(widths) + len(widths) > console.width and len(widths) > 3:
+        widths.pop()
+    for number_, name in enumerate(columns[: len(widths)]):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="left" if number_ < 3 else "right")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row[: len(widths)]))
+    console.print(table)
+    for glance in glances:
+        if glance.why and glance.status.state not in {"running", "finished"}:
+            console.print(Text(f"{glance.run.label}: {clean(glance.why, _MAX_TEXT)}"), soft_wrap=True)
+
+
+def _row(glance: Glance) -> list[str]:
+    status, phase, step = glance.status, glance.phase, glance.step
+    live = status.state == "running"
+    where = glance.evaluating.name if glance.evaluating else status.phase or ""
+    return [
+        clean(glance.run.label, _MAX_TEXT),
+        clean(status_line(status), 20),
+        clean(where, 30),
+        f"{_or_dash(status.epoch)}/{phase.epochs}" if phase else "-",
+        duration(glance.left_s) if live and glance.left_s is not None else "-",
+        number(step.loss if step else None),
+        number(glance.median_cmr, percent=True),
+        number(glance.recall_1, percent=True),
+        f"{step.clips_per_s:.0f}" if step and live else "-",
+    ]
+
+
+def detail_lines(record: dict[str, Any]) -> list[str]:
+    """What `detail_record` holds, as lines for a person."""
+    state = record["state"] + (f": {record['why']}" if record["why"] else "")
+    age = record["heartbeat_age_s"]
+    heard = "" if age is None or record["state"] == "finished" else f", last heard of {duration(age)} ago"
+    lines = [f"{record['run']}: {state}{heard}"]
+    lines.append(f"experiment {record['experiment']}, seed {_or_dash(record['seed'])}, in {record['path']}")
+    for position, phase in enumerate(record["phases"]):
+        lines.append(_phase_words(phase, position == record["position"] and record["state"] in {"running", "stale"}))
+    if (evaluating := record["evaluating"]) is not None:
+        lines.append(
+            f"evaluating {evaluating['name']}: {evaluating['encoder']}, epoch {evaluating['epoch']} of {evaluating['of']}"
+        )
+    figures = [
+        f"{name} {number(record[key], percent=True)}"
+        for name, key in (("precision", "precision"), ("median CMR", "median_cmr"), ("R@1", "recall_1"))
+        if record[key] is not None
+    ]
+    lines += [", ".join(figures)] if figures else []
+    for rank in record["ranks"]:
+        lines.append(
+            f"rank {rank['rank']}: {rank['stage'] or '-'}, step {_or_dash(rank['step'])}, "
+            f"{number(rank['rss_gib'])} GiB, {number(rank['cpu_cores'])} cores, {rank['file'] or 'no file'}"
+        )
+    return [clean(line, 1000) for line in [*lines, *(f"problem: {text}" for text in record["problems"])]]
+
+
+def _phase_words(phase: dict[str, Any], now: bool) -> str:
+    done = f"{phase['epochs_done']} of {phase['epochs']} epochs"
+    if phase["reused_from"]:
+        words = f"taken from {phase['reused_from']}"
+    elif phase["finished"]:
+        words = f"finished in {duration(phase['seconds_s'] or 0.0)}"
+    elif now:
+        words = f"{done}, loss {number(phase['loss'])}"
+    else:
+        words = done if phase["epochs_done"] else "not begun"
+    return f"  phase {phase['name']}: {words}"
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,212 @@
+"""The launcher's watch over the ranks of this machine: passes on a wish to stop, notices the dead and the hung, names them.
+
+torch elastic starts the ranks and collects them; it knows that one failed, not which failed first nor where it was. The
+watch is a thread beside it. Times are the launcher's own monotonic ones, so a clock that is set does no harm.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.process import BaseProcess
+from types import FrameType, TracebackType
+from typing import Self
+
+from attrs import define, evolve, field
+
+from cprspec.errors import Problem
+from cprspec.learning.ranks import LOST_PEER
+from cprspec.runs.layout import RunDir
+from cprspec.runs.rank_state import START, STEP, WAIT, RankState, read_ranks
+from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S
+
+POLL_S = 0.25
+GRACE_S = 5.0
+"""How long the other ranks may take to leave after one has died, seconds."""
+
+
+@define
+class Watched:
+    """A rank's process, and what was seen of it. `code`: how it ended, as `Process.exitcode` has it; None: it lives."""
+
+    process: BaseProcess
+    rank: int
+    code: int | None = None
+    by_us: bool = False
+    told: bool = False
+    state: RankState | None = None
+    changed: float = field(factory=time.monotonic)
+
+
+class Watch:
+    """Watches `count` ranks, the first of them `first`, as long as the context is open.
+
+    `number`: the signal to stop by. `code`: the exit code that `verdict` found to go with it.
+    """
+
+    def __init__(self, run: RunDir | None, first: int, count: int, timeout_s: float) -> None:
+        self._run, self._first, self._count, self._timeout_s = run, first, count, timeout_s
+        self.number, self.code = 0, 1
+        self._asked_at = 0.0
+        self._ranks: list[Watched] = []
+        self._dead: list[Watched] = []
+        self._hung: str | None = None
+        self._ended_at: float | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, daemon=True, name="watch")
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._asked) for number in STOP_SIGNALS}
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+        for watched in self._ranks:
+            if watched.code is None and watched.process.exitcode is not None:
+                watched.code = watched.process.exitcode
+                self._dead.append(watched)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def verdict(self) -> Problem:
+        """Which rank ended the run, and how; to be asked when all are gone."""
+        if self._hung is not None:
+            return Problem(self._hung, hint="the other ranks were stopped; the last checkpoint is untouched")
+        dead = [w for w in self._dead if not w.by_us and w.code]
+        ended = (signal.SIGTERM, signal.SIGINT)  # what an agent ends those with that are left over
+        for found in (
+            [w for w in dead if w.code is not None and w.code < 0 and -w.code not in ended],
+            [w for w in dead if w.code is not None and w.code > 0 and w.code != LOST_PEER],
+            [w for w in dead if w.code is not None and w.code < 0],
+        ):
+            if found:
+                return self._how(found[0])
+        if left := [w for w in self._ranks if w.by_us and w.state is not None and w.state.phase is not None]:
+            return Problem(self._not_finished(left[0]), hint="the others waited for it in vain, and left")
+        return Problem("the ranks lost each other", hint="logs/rankN.log in the run says where each was")
+
+    def _asked(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.number and number != signal.SIGUSR1 and now - self._asked_at > URGENT_AFTER_S:
+            self._kill(self._ranks)
+            os._exit(128 + self.number)
+        if not self.number:
+            self.number, self._asked_at = signal.SIGTERM if number == signal.SIGUSR1 else number, now
+
+    def _go_on(self) -> None:
+        while not self._closed.wait(POLL_S):
+            if len(self._ranks) < self._count:
+                self._find()
+            self._look()
+            self._peek()
+            if self.number:
+                self._pass_on()
+            if self._hung is None and not self._dead:
+                self._find_hung()
+            if self._ended_at is not None and time.monotonic() - self._ended_at > GRACE_S:
+                self._kill(self._ranks)
+
+    def _find(self) -> None:
+        known = {w.process for w in self._ranks}
+        fresh = [p for p in multiprocessing.active_children() if p not in known]
+        for process in sorted(fresh, key=lambda p: p.pid or 0):
+            self._ranks.append(Watched(process, self._first + len(self._ranks)))
+
+    def _look(self) -> None:
+        """Read what the ranks say; a rank is known by its process, since files of an earlier attempt may lie there."""
+        if self._run is None:
+            return
+        by_pid = {state.pid: state for state in read_ranks(self._run).values()}
+        for watched in self._ranks:
+            state = by_pid.get(watched.process.pid or 0)
+            if state is None:
+                continue
+            if watched.state is None or state.heartbeat != watched.state.heartbeat:
+                watched.changed = time.monotonic()
+            watched.rank, watched.state = state.rank, state
+
+    def _peek(self) -> None:
+        """See who ended, without collecting: that is for torch elastic to do."""
+        for watched in self._ranks:
+            if watched.code is None and (code := _exit_code(watched.process)) is not None:
+                watched.code = code
+                if code:
+                    self._dead.append(watched)
+                    self._ended_at = self._ended_at or time.monotonic()
+
+    def _pass_on(self) -> None:
+        """Tell the ranks to stop; those that have not begun are ended, since there is nothing to save."""
+        states = [w.state for w in self._ranks]
+        if not states or any(s is None or s.stage == START for s in states):
+            self._ended_at = self._ended_at or time.monotonic()
+            self._kill(self._ranks)
+        for watched in self._ranks:
+            if not watched.told and watched.code is None:
+                watched.told = True
+                os.kill(watched.process.pid or 0, self.number)
+
+    def _find_hung(self) -> None:
+        """A rank hangs when it shows no life, or makes no progress while another one waits for it."""
+        running = [w for w in self._ranks if w.state is not None and w.state.stage in (WAIT, STEP)]
+        now = time.monotonic()
+        lifeless = [w for w in running if now - w.changed > self._timeout_s]
+        stuck = [w for w in running if w.state is not None and w.state.stage_s > self._timeout_s]
+        waiting = [w for w in stuck if w.state is not None and w.state.peers]
+        hung = lifeless or ([w for w in stuck if w not in waiting] if waiting else [])
+        if hung:
+            self._hung = self._not_finished(hung[0])
+            self._ended_at = now
+            self._kill(hung)
+
+    def _not_finished(self, watched: Watched) -> str:
+        state = self._place(watched)
+        where = f"step {state.step} of phase '{state.phase}'" + (f" (in: {state.file})" if state.file else "")
+        return f"rank {watched.rank} has not finished {where} for {self._timeout_s:g} s"
+
+    def _how(self, watched: Watched) -> Problem:
+        """How a rank ended, and where it was last seen."""
+        where = f", last seen {self._place(watched).where()}" if watched.state is not None else " before it began"
+        code = watched.code or 0
+        if code > 0:
+            self.code = code
+            hint = "its own message stands above"
+            return Problem(f"rank {watched.rank} failed (exit code {code}){where}", hint=hint)
+        name = signal.Signals(-code).name
+        cause = " (out of memory?)" if name == "SIGKILL" else ""
+        hint = "`dmesg` says whether the system did it for want of memory" if cause else "its log file says more"
+        return Problem(f"rank {watched.rank} was killed by {name}{cause}{where}", hint=hint)
+
+    def _place(self, watched: Watched) -> RankState:
+        """Where a rank is: ranks go in step, so it has begun the step that another one of its phase waits in."""
+        state = watched.state
+        assert state is not None
+        others = [w.state for w in self._ranks if w.state is not None and w.state.phase == state.phase]
+        latest = max((s.step for s in others if s.step is not None), default=state.step)
+        if latest == state.step:
+            return state
+        return evolve(state, step=latest, stage=STEP, file=None, peers=False)
+
+    def _kill(self, ranks: list[Watched]) -> None:
+        for watched in ranks:
+            if watched.code is None and _exit_code(watched.process) is None and watched.process.pid:
+                watched.by_us = True
+                os.kill(watched.process.pid, signal.SIGKILL)
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    """How a child ended, None while it lives; it can still be collected afterwards."""
+    assert process.pid is not None
+    try:
+        found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return process.exitcode  # collected already
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status

@@ -1,0 +1,110 @@
+"""What a run does right now, in two or three lines of words and figures; and what someone should look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.text import Text
+
+from cprspec.runs.glance import Glance
+from cprspec.runs.history import History, PhaseHistory
+from cprspec.runs.telling import duration
+from cprspec.tui.curves import mean_of_last
+from cprspec.tui.text import bar, figure, percent, plain
+from cprspec.tui.widgets.line import Line
+
+COLLAPSED = 0.25
+"""An embedding spread below this is called a collapse: 1 fills the sphere, 0 is one point."""
+
+_RECENT = 10
+
+
+class Facts(Line):
+    """Place, pace, and where the time of a step goes."""
+
+    def show(self, phase: PhaseHistory | None, glance: Glance) -> None:
+        """Draw the lines for the current `phase`."""
+        lines = [_place(phase, glance)]
+        if phase is not None and len(phase.steps):
+            lines.append(_throughput(phase))
+        self.say(Text("\n").join(lines))
+
+
+def _place(phase: PhaseHistory | None, glance: Glance) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    step, started = glance.step, phase.started if phase else None
+    if step is not None and started is not None:
+        of = started.epochs * started.steps_per_epoch
+        text.append(f"epoch {step.epoch}/{started.epochs}  step {step.step}/{of}  loss {figure(step.loss)}")
+        text.append(f"  {step.clips_per_s:.0f} clips/s")
+        if step.warm_up:
+            text.append("  filling the queue")
+    elif started is not None and started.reused_from is not None:
+        text.append("reused from ").append_text(plain(started.reused_from))
+    else:
+        text.append("no step yet", style="dim")
+    if glance.left_s is not None:
+        text.append(f"  {duration(glance.left_s)} left in this phase", style="bold")
+    if glance.recall_1 is not None:
+        text.append(f"  R@1 {percent(glance.recall_1)}")
+    return text
+
+
+def _throughput(phase: PhaseHistory) -> Text:
+    """Of the last steps: the share of time that waited for data, and what workers spent on decoding and augmenting."""
+    means = {
+        name: mean_of_last(np.array(phase.steps[name][-_RECENT:]), _RECENT)
+        for name in ("step_s", "wait_s", "decode_s", "augment_s")
+    }
+    step_s, wait_s = means["step_s"], means["wait_s"]
+    text = Text(no_wrap=True, overflow="ellipsis")
+    if not step_s or wait_s is None:
+        return text
+    share = min(1.0, max(0.0, wait_s / step_s))
+    text.append(f"step {_seconds(step_s)}: waiting for data {_seconds(wait_s)} ")
+    text.append(f"[{bar(share, 12)}]", style="yellow" if share > 0.3 else "")
+    text.append(f" {percent(share, 0)} %")
+    if means["decode_s"] is not None:
+        text.append(f"  workers: decoding {_seconds(means['decode_s'])}")
+    if means["augment_s"] is not None:
+        text.append(f", augmenting {_seconds(means['augment_s'])}")
+    if len(phase.epochs):
+        text.append(f"  memory {figure(phase.epochs['rss_gib'][-1])} GiB")
+    return text
+
+
+def _seconds(value: float) -> str:
+    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+class Warnings(Line):
+    """What someone should look at, in words; gone while there is nothing."""
+
+    def show(self, glance: Glance, history: History, phase: PhaseHistory | None) -> None:
+        """Draw one line for each warning."""
+        some = warnings(glance, history, phase)
+        self.display = bool(some)
+        self.say(Text("\n").join(Text("! ", style="bold yellow").append_text(plain(line)) for line in some[:3]))
+
+
+def warnings(glance: Glance, history: History, phase: PhaseHistory | None) -> Sequence[str]:
+    """Everything about a run that someone should look at, the gravest first."""
+    status, found = glance.status, list[str]()
+    if status.state == "stale":
+        age = "an unknown time" if status.heartbeat_age_s is None else duration(status.heartbeat_age_s)
+        found.append(f"silent for {age}: killed, hung, or cut off (pid {status.pid} on host {status.host})")
+    elif status.state in {"failed", "stopped"} and glance.why:
+        found.append(f"{status.state}: {glance.why}")
+    if phase is not None and len(phase.steps):
+        spread = mean_of_last(np.array(phase.steps["spread"][-_RECENT:]), _RECENT)
+        if spread is not None and spread < COLLAPSED and not phase.warm_up:
+            found.append(
+                f"embeddings collapse: spread {spread:.2f}, so all clips look nearly alike (1 is well spread, 0 one point)"
+            )
+        if np.isnan(phase.steps["loss"][-1]):
+            found.append("the loss is not a number")
+    if history.problem is not None:
+        found.append(history.problem)
+    found += [problem for problem in glance.problems if problem != glance.why]
+    return found

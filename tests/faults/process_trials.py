@@ -1,0 +1,269 @@
+"""One trial of each fault that processes suffer: rows P1 to P15. A trial takes a lab and a seed, and fails by assertion."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+
+from victims import EVERY_STEP, PHASES, Lab, assert_same, only_run, rank_pids, steps, survivors, wait_for_steps
+
+from cprspec.training import checkpoint
+
+TWO = ("--nproc", 2)
+
+
+def _runs(lab: Lab, row: str, seed: int) -> Path:
+    return lab.folder / f"{row}-{seed}-{time.monotonic_ns()}"
+
+
+def _moment(rng: random.Random, places: tuple[str, ...] = ("step", "wait", "loss", "save")) -> str:
+    phase = rng.choice(list(PHASES))
+    place = rng.choice(places)
+    first = 1 if place == "save" else 0
+    return f"{rng.randrange(first, PHASES[phase])}:{{}}:{place}:{phase}"
+
+
+def kill_alone(lab: Lab, seed: int, places: tuple[str, ...] = ("step", "wait", "loss", "save")) -> None:
+    """P2: the whole run is killed at a random place of a random step, or at a random moment; going on gives the same bits."""
+    rng = random.Random(seed)
+    reference, runs = lab.reference(), _runs(lab, "P2", seed)
+    if len(places) > 1 and rng.random() < 0.3:
+        victim = lab.start("run", "small.toml", "--runs", runs, *EVERY_STEP)
+        run = wait_for_steps(runs, 1, victim)
+        time.sleep(rng.random() * 2)
+        os.killpg(victim.process.pid, signal.SIGKILL)
+        victim.process.join()
+    else:
+        fault = f"0:{_moment(rng, places).format('kill')}"
+        ended = lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault=fault)
+        assert ended.code == -signal.SIGKILL, (fault, ended.talk)
+        run = only_run(runs)
+    done = lab.call("run", run)
+    assert done.code == 0, done.talk
+    assert_same(run, reference)
+    assert not list(run.rglob(".step-*")), "what was half written is still there"
+
+
+def kill_in_save(lab: Lab, seed: int) -> None:
+    """P2: killed in the middle of writing a checkpoint."""
+    kill_alone(lab, seed, ("save",))
+
+
+def kill_rank(lab: Lab, seed: int) -> None:
+    """P1: one of two ranks is killed; the other one leaves, the right one is named, and going on gives the same bits."""
+    rng = random.Random(seed)
+    reference, runs, rank = lab.reference(*TWO), _runs(lab, "P1", seed), rng.randrange(2)
+    fault = f"{rank}:{_moment(rng, ('step', 'wait', 'loss')).format('kill')}"
+    victim = lab.start("run", "small.toml", "--runs", runs, *TWO, *EVERY_STEP, fault=fault)
+    ended = victim.wait()
+    run = only_run(runs)
+    assert ended.code == 1, ended.talk
+    assert f"rank {rank} was killed by SIGKILL" in ended.last, (fault, ended.last)
+    assert f"cprspec run {run}" in ended.last
+    assert survivors(ended.pid) == []
+    done = lab.call("run", run, *TWO)
+    assert done.code == 0, done.talk
+    assert_same(run, reference)
+
+
+def kill_launcher(lab: Lab, seed: int) -> None:
+    """P3: only the launcher is killed; ranks and data workers die with it."""
+    runs = _runs(lab, "P3", seed)
+    victim = lab.start(
+        "run", "small.toml", "--runs", runs, *TWO, "--set", "launch.workers=1", "--set", "phase.cycle.epochs=400"
+    )
+    wait_for_steps(runs, 1 + seed % 5, victim)
+    os.kill(victim.process.pid, signal.SIGKILL)
+    victim.process.join()
+    assert survivors(victim.process.pid) == []
+
+
+def stop_alone(lab: Lab, seed: int) -> None:
+    """P4: one process is asked to stop; it saves, leaves with the signal's code, and nothing is lost."""
+    rng = random.Random(seed)
+    reference, runs = lab.reference(), _runs(lab, "P4", seed)
+    number = rng.choice((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
+    victim = lab.start("run", "small.toml", "--runs", runs)
+    run = wait_for_steps(runs, rng.randrange(1, 25), victim)
+    _stop_and_go_on(lab, victim, run, number, reference, lambda: os.kill(victim.process.pid, number))
+
+
+def stop_ranks(lab: Lab, seed: int) -> None:
+    """P4: two ranks are asked to stop, by a signal to their launcher, to one of them, or to all processes."""
+    rng = random.Random(seed)
+    reference, runs = lab.reference(*TWO), _runs(lab, "P4", seed)
+    number, target = rng.choice((signal.SIGTERM, signal.SIGINT)), ("launcher", "rank", "group")[seed % 3]
+    victim = lab.start("run", "small.toml", "--runs", runs, *TWO)
+    run = wait_for_steps(runs, rng.randrange(1, 20), victim)
+    send = {
+        "launcher": lambda: os.kill(victim.process.pid, number),
+        "rank": lambda: os.kill(rank_pids(run)[rng.randrange(2)], number),
+        "group": lambda: os.killpg(victim.process.pid, number),
+    }[target]
+    _stop_and_go_on(lab, victim, run, number, reference, send, *TWO)
+
+
+def _stop_and_go_on(lab, victim, run, number, reference, send, *options) -> None:
+    send()
+    ended = victim.wait()
+    expected = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+    assert ended.code == expected, ended.talk
+    assert f"go on with: cprspec run {run}" in ended.last
+    assert survivors(ended.pid) == []
+    assert json.loads((run / "status.json").read_text())["state"] == "stopped"
+    done = lab.call("run", run, *options)
+    assert done.code == 0, done.talk
+    assert_same(run, reference)
+    assert len([e for e in (run / "events.jsonl").read_text().splitlines() if '"kind": "step"' in e]) == 32
+
+
+def stop_twice(lab: Lab, seed: int) -> None:
+    """P5: a second SIGINT half a second later ends it at once, and what was saved is whole."""
+    runs = _runs(lab, "P5", seed)
+    slow = ("--set", "phase.cycle.epochs=400")
+    victim = lab.start(
+        "run", "small.toml", "--runs", runs, *slow, *(TWO if seed % 2 else ()), fault=f"0:{2 + seed % 4}:hang"
+    )
+    run = wait_for_steps(runs, 2 + seed % 4, victim)
+    time.sleep(0.5)
+    os.kill(victim.process.pid, signal.SIGINT)
+    time.sleep(0.5)
+    os.kill(victim.process.pid, signal.SIGINT)
+    ended = victim.wait()
+    assert ended.code == 130, ended.talk
+    assert survivors(ended.pid) == []
+    assert all(checkpoint.load(folder) for folder in run.glob("phases/*/checkpoints/step-*"))
+
+
+def stop_at_a_place(lab: Lab, seed: int) -> None:
+    """P6: SIGTERM while a checkpoint is written, while clips are read, or while the run starts."""
+    rng = random.Random(seed)
+    reference, runs = lab.reference(), _runs(lab, "P6", seed)
+    place = ("save", "wait", "start")[seed % 3]
+    if place == "start":
+        victim = lab.start("run", "small.toml", "--runs", runs)
+        time.sleep(rng.random())
+        os.kill(victim.process.pid, signal.SIGTERM)
+        ended = victim.wait()
+        assert ended.code in (143, -signal.SIGTERM), ended.talk
+    else:
+        fault = f"0:{_moment(rng, (place,)).format('term')}"
+        ended = lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault=fault)
+        assert ended.code == 143, (fault, ended.talk)
+    assert survivors(ended.pid) == []
+    found = list(runs.glob("*/*/resolved.toml"))
+    if not found:
+        return  # it was stopped before there was a run
+    done = lab.call("run", found[0].parent)
+    assert done.code == 0, done.talk
+    assert_same(found[0].parent, reference)
+
+
+def hang(lab: Lab, seed: int) -> None:
+    """P7: a rank stops showing life, or waits for ever; it is named within the time limit and five seconds."""
+    rng = random.Random(seed)
+    runs, rank, limit = _runs(lab, "P7", seed), rng.randrange(2), 10
+    kind, place = (("stop", "step"), ("hang", "wait"), ("hang", "step"))[seed % 3]
+    options = (*TWO, "--set", f"launch.timeout_s={limit}")
+    fault = f"{rank}:{rng.randrange(1, 8)}:{kind}:{place}"
+    ended = lab.start("run", "small.toml", "--runs", runs, *options, fault=fault).wait()
+    assert ended.code == 1, ended.talk
+    assert f"rank {rank} has not finished step {fault.split(':')[1]} " in ended.last, (fault, ended.last)
+    assert survivors(ended.pid) == []
+
+
+def restart(lab: Lab, seed: int) -> None:
+    """P1: with --restarts a run whose rank is killed ends as if nothing had happened."""
+    rng = random.Random(seed)
+    reference, runs = lab.reference(*TWO), _runs(lab, "restart", seed)
+    fault = f"{rng.randrange(2)}:{_moment(rng, ('step', 'wait', 'loss')).format('kill')}"
+    ended = lab.call("run", "small.toml", "--runs", runs, *TWO, *EVERY_STEP, "--restarts", 1, fault=fault)
+    assert ended.code == 0, ended.talk
+    assert "starting again from the last checkpoint (1 of 1)" in ended.talk
+    assert_same(only_run(runs), reference)
+
+
+def port_in_use(lab: Lab, seed: int) -> None:
+    """P10: a port that somebody else has is named, with its owner."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = lab.call(
+            "run",
+            "small.toml",
+            "--runs",
+            _runs(lab, "P10", seed),
+            "--nnodes",
+            2,
+            "--rdzv-endpoint",
+            f"127.0.0.1:{port}",
+        )
+    assert ended.code == 1, ended.talk
+    assert f"port {port} is in use" in ended.last
+    assert f"pid {os.getpid()}" in ended.last
+
+
+def two_at_once(lab: Lab, seed: int) -> None:
+    """P10: two runs of two ranks each do not get into each other's way."""
+    victims = [lab.start("run", "small.toml", "--runs", _runs(lab, "P10", seed), *TWO, "--fresh") for _ in range(2)]
+    assert [victim.wait().code for victim in victims] == [0, 0]
+
+
+def other_world_size(lab: Lab, seed: int) -> None:
+    """P12: another number of ranks is refused, and allowed by name; every step then sees the same videos."""
+    runs = _runs(lab, "P12", seed)
+    first, second = ((TWO, ()), ((), TWO))[seed % 2]
+    fault = "0:11:term:step:cycle"
+    ended = lab.call("run", "small.toml", "--runs", runs, *first, *EVERY_STEP, fault=fault)
+    assert ended.code == 143, ended.talk
+    run = only_run(runs)
+    refused = lab.call("run", run, *second)
+    assert refused.code == 2, refused.talk
+    assert "--allow-world-size-change" in refused.last
+    done = lab.call("run", run, *second, "--allow-world-size-change")
+    assert done.code == 0, done.talk
+    assert "does not go on exactly" in (run / "events.jsonl").read_text()
+    reference = lab.reference(*first)
+    (ours,), (theirs,) = ([*r.glob("phases/cycle/checkpoints/*")] for r in (run, reference))
+    ours, theirs = checkpoint.load(ours).state, checkpoint.load(theirs).state
+    assert ours["model.bank.video_K"].equal(theirs["model.bank.video_K"])
+
+
+def other_threads(lab: Lab, seed: int) -> None:
+    """P13: going on with other threads is said to be inexact, and is nearly so."""
+    runs = _runs(lab, "P13", seed)
+    assert lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault="0:5:term:step:cycle").code == 143
+    run = only_run(runs)
+    done = lab.call("run", run, "--set", "launch.threads=2")
+    assert done.code == 0, done.talk
+    assert "threads 1 then, 2 now" in (run / "events.jsonl").read_text()
+    for ours, theirs in zip(steps(run), steps(lab.reference()), strict=True):
+        assert ours[:2] == theirs[:2]
+        if ours[0] == "cycle" and ours[1] < 15:
+            assert abs(ours[2] - theirs[2]) <= 1e-5 * abs(theirs[2]), (ours, theirs)
+
+
+def not_finite(lab: Lab, seed: int) -> None:
+    """P14: a loss that is not finite ends the run before the update and leaves the clips of the batch."""
+    rng = random.Random(seed)
+    runs = _runs(lab, "P14", seed)
+    phase = rng.choice(list(PHASES))
+    step = rng.randrange(PHASES[phase])
+    ended = lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault=f"0:{step}:nan:loss:{phase}")
+    assert ended.code == 1, ended.talk
+    run = only_run(runs)
+    path = run / "phases" / phase / f"non-finite-step-{step:06d}.json"
+    assert f"step {step}: loss nan is not finite; weights were not updated" in ended.last
+    assert str(path.relative_to(lab.folder)) in ended.last
+    facts = json.loads(path.read_text())
+    assert (facts["step"], len(facts["videos"])) == (step, 8)
+    assert steps(run) == steps(lab.reference())[: len(steps(run))], "the steps before it"
+    for folder in run.glob("phases/*/checkpoints/step-*"):
+        found = checkpoint.load(folder)
+        assert all(bool(t.isfinite().all()) for t in (*found.weights.values(), *found.state.values()))

@@ -1,0 +1,182 @@
+"""What keys do, pane by pane: keystrokes in, characters on the screen out."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from driving import drive, press, rewrite, settled, shown
+from sample_runs import epoch_event, step_event
+from textual.widgets import Input
+
+from cprspec.runs import events
+from cprspec.tui.app import MonitorApp
+from cprspec.tui.screens.examples import ExamplesScreen
+from cprspec.tui.widgets.plot import MetricPlot
+from cprspec.tui.widgets.runs_table import RunsTable
+
+
+@pytest.fixture
+def app(three, tmp_path):
+    return MonitorApp(tmp_path / "runs")
+
+
+def test_the_list_is_filtered_sorted_and_marked(app):
+    async def script(pilot):
+        names = lambda: [run.experiment_name for run in pilot.app.screen.query_one(RunsTable)._shown]  # noqa: E731
+        assert names() == ["toy-coclr", "toy-cpr", "toy-infonce"]
+        await press(pilot, "r")
+        assert names() == ["toy-infonce", "toy-cpr", "toy-coclr"]
+        await press(pilot, "S")  # the last column that can be sorted by is why
+        await press(pilot, "S")  # R@1, the best first
+        assert names() == ["toy-cpr", "toy-coclr", "toy-infonce"]
+        assert "R@1 ▼" in shown(pilot.app)
+        await press(pilot, "slash", *"failed", "enter")
+        assert names() == ["toy-coclr"]
+        assert "1 of 3 runs" in shown(pilot.app)
+        await press(pilot, "escape")
+        assert len(names()) == 3
+        assert pilot.app.screen.query_one(Input).value == ""
+        await press(pilot, "g", "m", "m", "G", "space")
+        assert [run.experiment_name for run in pilot.app.marked] == ["toy-cpr", "toy-coclr", "toy-infonce"]
+        assert shown(pilot.app).count("\n*") == 4  # the head of the column, and three runs
+        await press(pilot, "M")
+        assert not pilot.app.marked
+
+    drive(app, script)
+
+
+def test_curves_follow_the_axis_the_window_and_the_phase(app):
+    async def script(pilot):
+        await press(pilot, "down", "enter")
+        assert "cycle by step" in shown(pilot.app)
+        await press(pilot, "x")
+        assert "cycle by epoch" in shown(pilot.app)
+        await press(pilot, "x", "l", "s")
+        assert "cycle by time (minutes)" in shown(pilot.app)
+        assert "loss (smoothed 0.6, log)" in shown(pilot.app)
+        await press(pilot, "x", "plus")
+        assert "cycle by step, 1.75 to 5.25" in shown(pilot.app)
+        await press(pilot, "right", "right", "right", "right", "right")
+        assert "cycle by step, 3.5 to 7" in shown(pilot.app)
+        await press(pilot, "minus")
+        assert "cycle by step\n" in shown(pilot.app)
+        await press(pilot, "left_square_bracket")
+        assert "rgb by step" in shown(pilot.app)
+        assert "this phase mines nothing" in shown(pilot.app)
+        await press(pilot, "f", "n", "z")
+        assert [plot.metric.column for plot in pilot.app.screen.query(MetricPlot) if plot.display] == ["precision"]
+
+    drive(app, script)
+
+
+def test_a_run_that_grows_and_falls_silent(recorded, tmp_path):
+    run = recorded("toy", state="running")
+    app = MonitorApp(tmp_path / "runs", run)
+
+    async def script(pilot):
+        rewrite(run.status, heartbeat=time.time())
+        with events.EventLog(run.events) as log:
+            for step in range(8, 20):
+                event = step_event("cycle", step, loss=0.123)
+                log.write(type(event)(**{**_fields(event), "spread": 0.01}))
+            log.write(epoch_event("cycle", 4))
+        pilot.app._read()
+        await settled(pilot)
+        assert "loss 0.123" in shown(pilot.app)
+        assert "embeddings collapse: spread" in shown(pilot.app)
+        rewrite(run.status, heartbeat=time.time() - 41)
+        pilot.app._read()
+        await settled(pilot)
+        assert re.search(r"! stale 4\d s", shown(pilot.app))
+        assert re.search(r"silent for 4\d s: killed, hung, or cut off \(pid 1 on host h\)", shown(pilot.app))
+
+    drive(app, script)
+
+
+def _fields(event):
+    return {name: getattr(event, name) for name in event.to_json() if name != "kind"}
+
+
+def test_mining_is_sorted_by_what_is_asked(app):
+    async def script(pilot):
+        await press(pilot, "G", "m", "g", "down", "3")
+        text = shown(pilot.app)
+        assert "cycle epoch 1 of 0..1, by source" in text
+        assert "vs B" in text
+        await press(pilot, "comma")
+        assert "cycle epoch 0 of 0..1" in shown(pilot.app)
+        await press(pilot, "f", "u", "s", "r")
+        assert "by video" in shown(pilot.app)
+        assert "CMR % ▼" in shown(pilot.app)
+        await press(pilot, "d")
+        assert "vs B" not in shown(pilot.app)
+        await press(pilot, "down", "enter")
+        assert isinstance(pilot.app.screen, ExamplesScreen)
+        first = shown(pilot.app)
+        await press(pilot, "n")
+        assert shown(pilot.app) != first
+        await press(pilot, "escape")
+        assert "by video" in shown(pilot.app)
+
+    drive(app, script)
+
+
+def test_log_is_searched_and_filtered(app):
+    async def script(pilot):
+        await press(pilot, "6", "slash", *"finished", "enter")
+        assert "events: 3 of 6 lines, every level, with 'finished'" in shown(pilot.app)
+        await press(pilot, "v", "v")
+        assert "events: 0 of 6 lines, warning and worse" in shown(pilot.app)
+
+    drive(app, script)
+
+
+def test_stopping_asks_first_and_is_about_the_run_under_the_cursor(recorded, tmp_path):
+    recorded("later", 2)
+    run = recorded("earlier", 1, state="running")
+    rewrite(run.status, heartbeat=time.time())
+    app = MonitorApp(tmp_path / "runs")
+
+    async def script(pilot):
+        await press(pilot, "down", "X")
+        assert "Stop this run after its step?" in shown(pilot.app)
+        assert run.label in shown(pilot.app)
+        await press(pilot, "n")
+        assert not run.stop_requested.exists()
+        await press(pilot, "X", "y")
+        assert run.stop_requested.exists()
+        await press(pilot, "up", "X", "y")
+        asked, refused = [note.message for note in pilot.app._notifications]
+        assert asked == f"asked {run.label} to stop after its step"
+        assert refused.endswith("is finished; there is nothing to stop")
+
+    drive(app, script)
+
+
+def test_the_palette_knows_every_command_of_a_pane(app):
+    async def script(pilot):
+        await press(pilot, "2")
+        commands = {command.title: command for command in pilot.app.get_system_commands(pilot.app.screen)}
+        assert {"X axis", "Smooth", "Log", "Zoom", "Stop run", "Mining", "Theme", "Quit"} <= set(commands)
+        await commands["X axis"].callback()
+        await settled(pilot)
+        assert "by epoch" in shown(pilot.app)
+        await press(pilot, "ctrl+p")
+        await press(pilot, *"mining", "enter")
+        await settled(pilot)
+        assert pilot.app.current_mode == "mining"
+
+    drive(app, script)
+
+
+def test_looking_writes_nothing(app, tmp_path):
+    files = lambda: sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))  # noqa: E731
+    before = files()
+
+    async def script(pilot):
+        await press(pilot, "2", "3", "4", "5", "6", "q")
+
+    drive(app, script)
+    assert files() == before

@@ -1,0 +1,58 @@
+"""Terminals of any size and colours: nothing fails, plots become figures, and nothing is said by colour alone."""
+
+from __future__ import annotations
+
+from driving import drive, press, settled, shown
+
+from cprspec.tui.app import MonitorApp
+
+
+def test_small_terminals_and_resizing(three, tmp_path):
+    app = MonitorApp(tmp_path / "runs")
+
+    async def script(pilot):
+        await press(pilot, "m", "down", "enter")
+        assert "┣" in shown(pilot.app)
+        for size in ((20, 5), (1, 1), (60, 14)):
+            await pilot.resize_terminal(*size)
+            for key in ("1", "2", "3", "4", "5", "6", "2"):
+                await pilot.press(key)
+                await pilot.pause()
+        await settled(pilot)
+        text = shown(pilot.app)
+        assert "┣" not in text
+        assert "loss" in text
+        assert "mining precision %" in text
+
+    drive(app, script, (80, 24))
+
+
+def test_without_colour_everything_is_still_said(three, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = MonitorApp(tmp_path / "runs")
+    assert app.no_color
+
+    async def script(pilot):
+        text = shown(pilot.app)
+        assert "✗ failed" in text
+        assert "✓ finished" in text
+        await press(pilot, "3")
+        for strip in pilot.app.screen._compositor.render_strips():
+            for segment in strip.apply_filter(pilot.app._filters[-1], pilot.app.background_colors[1]):
+                for colour in (segment.style.color, segment.style.bgcolor) if segment.style else ():
+                    if colour is not None and colour.triplet is not None:
+                        assert len(set(colour.triplet)) == 1  # grey
+
+    drive(app, script)
+
+
+def test_light_themes(three, tmp_path):
+    app = MonitorApp(tmp_path / "runs")
+
+    async def script(pilot):
+        for theme in ("textual-light", "ansi-light" if "ansi-light" in pilot.app.available_themes else "textual-ansi"):
+            pilot.app.theme = theme
+            await press(pilot, "2")
+            assert "loss" in shown(pilot.app)
+
+    drive(app, script)
