@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from cprspec import faults
 from cprspec.data.index import Index
@@ -21,13 +21,18 @@ from cprspec.video.store import Store
 
 @define
 class Tally:
-    """Where training stands (the next step of the epoch) and what the epoch has added up to; goes into checkpoints."""
+    """Where training stands (the next step of the epoch) and what the epoch has added up to; goes into checkpoints.
+
+    `replaced` clips could not be read in the epoch, and the videos `told` were named for it so far.
+    """
 
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
     own_key: float = 0.0
     seconds: float = 0.0
+    replaced: int = 0
+    told: list[int] = field(factory=list)
 
 
 @frozen(kw_only=True)
