@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from cprspec import __version__
+from cprspec.cli_bench import bench_app
 from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
 from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_monitor import check_terminal, monitor_app
-from cprspec.cli_options import Json, Plugins, Registries, print_json
+from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, print_json
 from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
@@ -44,6 +45,7 @@ app.add_typer(data_app, name="data")
 data_app.add_typer(prepare_app)
 app.add_typer(weights_app)
 app.add_typer(mine_app)
+app.add_typer(bench_app)
 app.add_typer(monitor_app)
 app.add_typer(report_app)
 app.add_typer(search_app)
@@ -69,13 +71,6 @@ def _complete_component(ctx: typer.Context, incomplete: str) -> list[str]:
 
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
 Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Experiment files.", show_default=False)]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the experiment, as in --set miner.stages=5."),
-]
-Root = Annotated[
-    list[str] | None, typer.Option("--root", metavar="NAME=DIR", help="Where the videos of a data set lie.")
-]
 Data = Annotated[bool, typer.Option("--data", help="Look at the videos, too.")]
 
 
@@ -100,8 +95,8 @@ def check(
     specs: Specs,
     data: Data = False,
     json: Json = False,
-    overrides: Set = None,
-    roots: Root = None,
+    overrides: Overrides = None,
+    roots: Roots = None,
     registries: Registries = None,
     plugins: Plugins = None,
 ) -> None:
@@ -138,8 +133,8 @@ def show(
     spec: Spec,
     data: Data = False,
     json: Json = False,
-    overrides: Set = None,
-    roots: Root = None,
+    overrides: Overrides = None,
+    roots: Roots = None,
     registries: Registries = None,
     plugins: Plugins = None,
 ) -> None:
@@ -188,8 +183,8 @@ def run(
     restarts: Annotated[int, typer.Option(min=0, help="Start again this often when a process dies.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
     tui: Annotated[bool, typer.Option("--tui", help="Open the monitor on the run, which goes on without it.")] = False,
-    overrides: Set = None,
-    roots: Root = None,
+    overrides: Overrides = None,
+    roots: Roots = None,
     registries: Registries = None,
     plugins: Plugins = None,
 ) -> None:

@@ -39,6 +39,13 @@ Registries = Annotated[
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file with more components; it is run.")
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the experiment, as in --set miner.stages=5."),
+]
+Roots = Annotated[
+    list[str] | None, typer.Option("--root", metavar="NAME=DIR", help="Where the videos of a data set lie.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

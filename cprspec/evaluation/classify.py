@@ -13,13 +13,13 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
 
 from cprspec.components.augments import Crop, Downstream
 from cprspec.components.evaluators import Classifier as Options
 from cprspec.components.views import Residual
 from cprspec.data.index import Index
 from cprspec.errors import CprspecError, Problem
+from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.crops import Answering, over_crops
 from cprspec.evaluation.encoders import Trained, frozen_encoders
 from cprspec.evaluation.features import encode_videos
@@ -29,10 +29,11 @@ from cprspec.models.heads import ClassHead, Classifier
 from cprspec.spec.encoders import phase_and_view
 from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip, Phase
-from cprspec.video.clips import Ints, Item, PhaseOrder, TestClips, train_loader
+from cprspec.video.clips import Ints, PhaseOrder, TestClips, TrainClips
 from cprspec.video.crops import CROPS
 from cprspec.video.normalise import Normalise
 from cprspec.video.sampling import generator
+from cprspec.video.supply import Supply
 
 HELD_OUT, SEED = 212, 213
 """Streams of random numbers."""
@@ -128,7 +129,14 @@ def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor,
             to_input=to_input,
             options=options,
             steps_per_epoch=len(train_ids) // batch_size,
-            batches=lambda epoch, step: iter(_loader(study, train_ids, batch_size, epoch, step)),
+            bad_clips=BadClips(
+                index=study.index,
+                ranks=trained.ranks,
+                report=trained.report,
+                clips=len(train_ids) // batch_size * batch_size,
+                allowed=trained.resolved.launch.bad_clips,
+            ),
+            batches=lambda epoch, step: _supply(study, train_ids, batch_size, epoch, step),
             label_V=torch.from_numpy(study.index.labels),
             held_out=(lambda: held_out_loss(study, model, answering, held_out_ids)) if len(held_out_ids) else None,
             autocast=torch.bfloat16 if study.phase.precision == "bf16" else None,
@@ -183,7 +191,7 @@ def test(study: Study, answering: Answering) -> tuple[Tensor, Tensor]:
 def _said(study: Study, answering: Answering, clips: TestClips) -> tuple[Tensor, Tensor]:
     trained = study.trained
     video_V, rows = encode_videos(
-        {study.encoder: answering}, clips, trained.resolved.launch.workers, trained.ranks, trained.pause
+        {study.encoder: answering}, clips, trained.resolved.launch, trained.ranks, trained.pause
     )
     return video_V, rows[study.encoder]
 
@@ -196,8 +204,8 @@ def _clips_of(study: Study, ids: Ints) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _loader(study: Study, ids: Ints, batch_size: int, epoch: int, step: int) -> DataLoader[Item]:
-    """The training clips from a place on, one loader for all of them."""
+def _supply(study: Study, ids: Ints, batch_size: int, epoch: int, step: int) -> Supply:
+    """The training clips from a place on, one supply of all of them."""
     trained = study.trained
     order = PhaseOrder(
         n=len(ids),
@@ -210,15 +218,5 @@ def _loader(study: Study, ids: Ints, batch_size: int, epoch: int, step: int) -> 
         first_step=step,
         epochs=study.options.epochs,
     )
-    return train_loader(
-        index=study.index,
-        views=study.views,
-        clip=study.clip,
-        augment=study.augment,
-        store=trained.store,
-        order=order,
-        workers=trained.resolved.launch.workers,
-        pin_memory=trained.ranks.device.type == "cuda",
-        clips=1,
-        ids=ids,
-    )
+    clips = TrainClips(study.index, ids, study.views, study.clip, study.augment, trained.store, study.seed, clips=1)
+    return Supply(clips, order, trained.resolved.launch, pin=trained.ranks.device.type == "cuda")

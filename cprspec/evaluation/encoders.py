@@ -89,7 +89,7 @@ def features_of(
         }
         name = f"features@{dataset}@{split}@{number}"
         keeping = Keeping(kept, name, facts, lambda: trained.pause_together(_nothing_to_save)) if kept else None
-        video_V, some = encode_videos(group, clips, resolved.launch.workers, trained.ranks, trained.pause, keeping)
+        video_V, some = encode_videos(group, clips, resolved.launch, trained.ranks, trained.pause, keeping)
         features |= some
     return video_V, features
 

@@ -11,31 +11,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.exchange import gather_cat
 from cprspec.learning.ranks import Ranks, wait_for_all
 from cprspec.models.heads import Encoder, conv5_features
-from cprspec.video.clips import Item, TestClips, one_thread
+from cprspec.spec.schema import Launch
+from cprspec.video.clips import TestClips
 from cprspec.video.normalise import Normalise
+from cprspec.video.supply import Item, Supply
 
 WINDOWS_AT_ONCE = 32
 """Windows encoded in one forward pass: bounds memory, whatever a video's length."""
-
-BYTES_AT_ONCE = 64 * 2**20
-"""About how many bytes of clips travel together from a data worker."""
 
 VIDEOS_IN_PART = 64
 """Videos of all ranks that are kept together."""
 
 IDS = ""
 """What the ids are called among a part's features; no encoder has the name."""
-
-Batch = list[int]
 
 
 @frozen
@@ -105,14 +101,14 @@ class Keeping:
 def encode_videos(
     encoders: Mapping[str, SeesClips],
     clips: TestClips,
-    workers: int,
+    launch: Launch,
     ranks: Ranks,
     pause: Callable[[], None] | None = None,
     keeping: Keeping | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Video ids `[V]`, ascending, and for each encoder features `[V,F]`, float32 on the CPU, on every rank.
 
-    `pause` is called between batches on each rank by itself, and may raise.
+    `pause` is called between videos on each rank by itself, and may raise.
     """
     for encoder in encoders.values():
         encoder.network.to(ranks.device).eval()
@@ -120,14 +116,15 @@ def encode_videos(
     size = VIDEOS_IN_PART if keeping else max(1, len(clips))
     parts = [range(start, min(start + size, len(clips))) for start in range(0, max(1, len(clips)), size)]
     done = _kept_parts(keeping, len(parts)) if keeping else []
-    batches = [_batches(part, clips.videos_in(BYTES_AT_ONCE), ranks) for part in parts[len(done) :]]
-    stream = _stream(clips, batches, workers)
-    for some in batches:
-        part = _encode_part(encoders, (next(stream) for _ in some), ranks, pause)
-        if keeping:
-            keeping.put(len(done), part)
-            keeping.pause()
-        done.append(part)
+    mine = [[*part[ranks.rank :: ranks.world]] for part in parts[len(done) :]]
+    every = [[position] for some in mine for position in some]
+    with Supply(clips, every, evolve(launch, workers=min(launch.workers, len(every)))) as videos:
+        for some in mine:
+            part = _encode_part(encoders, (next(videos) for _ in some), ranks, pause)
+            if keeping:
+                keeping.put(len(done), part)
+                keeping.pause()
+            done.append(part)
     whole = {name: torch.cat([part[name] for part in done]) for name in (IDS, *encoders)}
     order = whole[IDS].argsort()
     return whole.pop(IDS)[order], {name: rows[order] for name, rows in whole.items()}
@@ -141,68 +138,32 @@ def _kept_parts(keeping: Keeping, most: int) -> list[dict[str, Tensor]]:
     return done
 
 
-def _batches(part: range, size: int, ranks: Ranks) -> list[Batch]:
-    """The positions of a part that this rank encodes, in batches."""
-    mine = list(part[ranks.rank :: ranks.world])
-    return [mine[start : start + size] for start in range(0, len(mine), size)]
-
-
-def _stream(clips: TestClips, batches: Sequence[list[Batch]], workers: int) -> Iterator[Item]:
-    """Every batch of every part in turn, from one loader, so that its workers start once."""
-    every = [batch for some in batches for batch in some]
-    workers = min(workers, len(every))
-    loader: DataLoader[Item] = DataLoader(
-        clips,
-        batch_sampler=every,
-        collate_fn=join_videos,
-        num_workers=workers,
-        multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=one_thread if workers else None,
-    )
-    return iter(loader) if every else iter(())
-
-
 def _encode_part(
-    encoders: Mapping[str, SeesClips], batches: Iterator[Item], ranks: Ranks, pause: Callable[[], None] | None
+    encoders: Mapping[str, SeesClips], videos: Iterator[Item], ranks: Ranks, pause: Callable[[], None] | None
 ) -> dict[str, Tensor]:
-    """Ids and features of the videos of all ranks' batches, rank after rank."""
+    """Ids and features of the videos of all ranks, rank after rank."""
     rows: dict[str, list[Tensor]] = {name: [] for name in encoders}
     ids = [torch.empty(0, dtype=torch.int64)]
-    for videos in batches:
+    for video in videos:
         if pause is not None:
             pause()
-        ids.append(videos["video"])
+        ids.append(video["video"])
         for name, encoder in encoders.items():
-            rows[name].append(_video_features(encoder, videos[encoder.view], videos["windows"], ranks.device))
+            rows[name].append(_video_feature(encoder, video[encoder.view][0], ranks.device))
     wait_for_all(ranks)  # hours may pass, and ranks are not in step
     part = {name: _gather_uneven(_joined(some, ranks), ranks) for name, some in rows.items()}
     return {IDS: _gather_uneven(torch.cat(ids), ranks), **part}
 
 
-def join_videos(items: list[Item]) -> Item:
-    """Several videos as one item: ids `video [V]`, numbers of `windows [V]`, and per view all windows in turn.
+def _video_feature(encoder: SeesClips, clip_WTHWC: Tensor, device: torch.device) -> Tensor:
+    """The feature `[1,F]` of one video.
 
-    In the data worker, since passing a tensor between processes costs more than a small video does.
+    By itself: the last bits depend on how many clips a network sees at once, and so neither on the videos beside it nor on
+    ranks, parts or who asks.
     """
-    views = [name for name in items[0] if name != "video"]
-    joined = {name: torch.cat([item[name] for item in items]) for name in views}
-    joined["video"] = torch.stack([item["video"] for item in items])
-    joined["windows"] = torch.tensor([len(item[views[0]]) for item in items])
-    return joined
-
-
-def _video_features(encoder: SeesClips, clip_WTHWC: Tensor, windows_V: Tensor, device: torch.device) -> Tensor:
-    """Features `[V,F]` of videos whose windows follow each other in `clip_WTHWC`.
-
-    Each video by itself: the last bits depend on how many clips a network sees at once, and so neither on the videos beside
-    it nor on ranks, parts or who asks.
-    """
-    features = []
-    for video_WTHWC in clip_WTHWC.split(windows_V.tolist()):
-        chunks = video_WTHWC.split(WINDOWS_AT_ONCE)
-        feature_WF = torch.cat([encoder.of_clips(chunk.to(device, non_blocking=True)) for chunk in chunks])
-        features.append(feature_WF.mean(0))
-    return torch.stack(features).cpu()
+    chunks = clip_WTHWC.split(WINDOWS_AT_ONCE)
+    feature_WF = torch.cat([encoder.of_clips(chunk.to(device, non_blocking=True)) for chunk in chunks])
+    return feature_WF.mean(0, keepdim=True).cpu()
 
 
 def _joined(rows: Sequence[Tensor], ranks: Ranks) -> Tensor:

@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
-from attrs import asdict, define, frozen
+from attrs import asdict, define, field, frozen
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cprspec.components.evaluators import Classifier as Options
 from cprspec.components.optimizers import SGD, Adam, Step
 from cprspec.errors import CprspecError, Problem
+from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.encoders import Trained
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.gradients import share_gradients, take_from_first
 from cprspec.models.heads import Classifier
-from cprspec.video.clips import Item
 from cprspec.video.normalise import Normalise
 from cprspec.video.sampling import generator
+from cprspec.video.supply import Supply
 
 DROPOUT = 211
 """Stream of random numbers."""
@@ -38,6 +39,7 @@ DROPOUT = 211
 class Place:
     """How far training is: `epoch` and `step` are the next ones, `loss` the sum over the epoch's steps so far.
 
+    `replaced`, `told`: of clips that cannot be read (bad_clips.py).
     For a plateau: the lowest validation loss, how many epochs ago that was, and the factor on the learning rate.
     """
 
@@ -47,6 +49,8 @@ class Place:
     lowest: float = math.inf
     waited: int = 0
     factor: float = 1.0
+    replaced: int = 0
+    told: list[int] = field(factory=list)
 
 
 @frozen(kw_only=True)
@@ -63,7 +67,8 @@ class Task:
     to_input: Normalise
     options: Options
     steps_per_epoch: int
-    batches: Callable[[int, int], Iterator[Item]]
+    bad_clips: BadClips
+    batches: Callable[[int, int], Supply]
     label_V: Tensor
     held_out: Callable[[], float] | None
     autocast: torch.dtype | None
@@ -84,18 +89,18 @@ def train_classifier(task: Task) -> None:
     best: dict[str, Tensor] = {}
     place = restore(task, optimizer, best)
     parallel = share_gradients(task.model) if ranks.world > 1 else task.model
-    batches = task.batches(place.epoch, place.step) if place.epoch < options.epochs else iter(())
     saved = time.monotonic()
-    while place.epoch < options.epochs:
-        set_learning_rate(optimizer, options, place)
-        place.loss += train_step(task, parallel, optimizer, next(batches), place)
-        place.step += 1
-        if place.step == task.steps_per_epoch:
-            finish_epoch(task, place, best)
-        task.trained.pause_together(lambda: keep(task, optimizer, place, best))
-        if ranks.any(time.monotonic() - saved > 60 * task.trained.resolved.launch.checkpoint_minutes):
-            keep(task, optimizer, place, best)
-            saved = time.monotonic()
+    with task.batches(place.epoch, place.step) as batches:
+        while place.epoch < options.epochs:
+            set_learning_rate(optimizer, options, place)
+            place.loss += train_step(task, parallel, optimizer, batches, place)
+            place.step += 1
+            if place.step == task.steps_per_epoch:
+                finish_epoch(task, place, best)
+            task.trained.pause_together(lambda: keep(task, optimizer, place, best))
+            if ranks.any(time.monotonic() - saved > 60 * task.trained.resolved.launch.checkpoint_minutes):
+                keep(task, optimizer, place, best)
+                saved = time.monotonic()
     keep(task, optimizer, place, best)
     if best:
         task.model.load_state_dict(best)
@@ -123,10 +128,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, options: Options, place:
 
 
 def train_step(
-    task: Task, parallel: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: Item, place: Place
+    task: Task, parallel: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: Supply, place: Place
 ) -> float:
     """One optimiser step; the mean loss of all ranks' clips."""
     ranks = task.trained.ranks
+    batch = next(batches)
+    spent = batches.take_spent()
     clip_NTHWC = batch[task.view][:, 0].to(ranks.device, non_blocking=True)
     label_N = task.label_V[batch["video"]].to(ranks.device, non_blocking=True)
     seed = generator(task.trained.resolved.seed, DROPOUT, place.epoch, place.step, ranks.rank).integers(2**62)
@@ -137,15 +144,17 @@ def train_step(
         torch.manual_seed(int(seed))
         scores_NC = parallel(task.to_input(clip_NTHWC))
     loss = cross_entropy(scores_NC.float(), label_N)
-    mean = float(ranks.mean(loss.detach()))
+    of_rank = torch.stack([loss.detach(), torch.tensor(float(spent.replaced), device=ranks.device)])
+    mean, replaced = ranks.mean(of_rank).tolist()
+    where = f"{task.name.replace('@', ', ')}, epoch {place.epoch}, step {place.step}"
+    task.bad_clips.count(place, round(replaced * ranks.world), spent.unread, where)
     if not math.isfinite(mean):
-        where = f"{task.name.replace('@', ', ')}, epoch {place.epoch}, step {place.step}"
         hint = "lower the evaluation's lr"
         raise CprspecError(Problem(f"training a classifier: {where}: the loss is {mean}", hint=hint), exit_code=1)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-    return mean
+    return float(mean)
 
 
 def finish_epoch(task: Task, place: Place, best: dict[str, Tensor]) -> None:
@@ -157,7 +166,7 @@ def finish_epoch(task: Task, place: Place, best: dict[str, Tensor]) -> None:
         if place.waited == 0:
             best.update({key: value.detach().clone() for key, value in task.model.state_dict().items()})
         task.model.train()
-    place.epoch, place.step, place.loss = place.epoch + 1, 0, 0.0
+    place.epoch, place.step, place.loss, place.replaced = place.epoch + 1, 0, 0.0, 0
 
 
 def judge_epoch(place: Place, loss: float, options: Options) -> None:

@@ -11,12 +11,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -53,6 +56,14 @@ class Ranks:
         total = values.clone()
         dist.all_reduce(total)
         return total / self.world
+
+    def gather(self, value: T) -> list[T]:
+        """Each rank's `value`, by rank; for what is small and rare."""
+        if self.world == 1:
+            return [value]
+        values: list[T] = [value] * self.world
+        dist.all_gather_object(values, value)
+        return values
 
     def text_from_first(self, text: str | None) -> str:
         """The text that rank 0 gives; the others may give None."""

@@ -75,7 +75,10 @@ class PhaseStarted(Event):
 
 @frozen(kw_only=True)
 class Step(Event):
-    """One optimiser step, or one step of warm-up, which makes none. `step` counts over the whole phase."""
+    """One optimiser step, or one step of warm-up, which makes none. `step` counts over the whole phase.
+
+    `decode_s` and `augment_s`: what its clips cost their data workers, added up over clips and ranks.
+    """
 
     kind: ClassVar[str] = "step"
     phase: str
@@ -89,11 +92,16 @@ class Step(Event):
     wait_s: float
     clips_per_s: float
     warm_up: bool
+    decode_s: float | None = None
+    augment_s: float | None = None
 
 
 @frozen(kw_only=True)
 class Epoch(Event):
-    """An epoch ended, with `step` steps of the phase done; `precision` and the CMR medians are of what it mined."""
+    """An epoch ended, with `step` steps of the phase done; `precision` and the CMR medians are of what it mined.
+
+    `replaced`: clips of videos that could not be read, in the place of which it saw others.
+    """
 
     kind: ClassVar[str] = "epoch"
     phase: str
@@ -107,6 +115,7 @@ class Epoch(Event):
     clips_per_s: float
     seconds_s: float
     rss_gib: float
+    replaced: int = 0
 
 
 @frozen(kw_only=True)

@@ -100,6 +100,15 @@ class Launch:
     device: str = option("auto", help="where to train", choices=("auto", "cpu", "cuda"))
     workers: int = option(1, help="data workers of each rank; 0 decodes in the training process", ge=0)
     threads: int = option(0, help="CPU threads of each rank; 0 shares the cores between ranks and workers", ge=0)
+    prefetch_gib: float = option(
+        1.0,
+        help="shared memory for clips that the data workers of a rank read ahead, GiB; never less than two batches",
+        gt=0,
+    )
+    data_timeout_s: float = option(90.0, help="longest time a data worker may take for one video, seconds", gt=0)
+    bad_clips: float = option(
+        0.01, help="share of an epoch's clips that others may replace since their video cannot be read", ge=0, le=1
+    )
     cache: str = option(
         "auto",
         help="what is kept decoded on disk: auto (source files, and not what a store has), decoded (all), none",

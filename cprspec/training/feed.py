@@ -1,51 +1,52 @@
-"""The batches of a phase, in its order, and which files this rank waits for."""
+"""The batches of a phase, in its order, which files this rank waits for, and the clips that could not be read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import torch
-
-from cprspec.runs.rank_state import STEP, WAIT
+from cprspec.evaluation.bad_clips import BadClips
+from cprspec.runs.rank_state import WAIT
 from cprspec.training.job import Job, Tally
-from cprspec.training.stepper import Batch
-from cprspec.video.clips import PhaseOrder, train_loader
+from cprspec.video.clips import PhaseOrder, TrainClips
+from cprspec.video.supply import Supply
+from cprspec.video.tray import Unread
 
 
-def make_loader(job: Job, tally: Tally) -> torch.utils.data.DataLoader[Batch]:
-    """One loader for all the rest of the phase, so that its workers start once."""
-    needed = [*job.phase.views, *([job.mining_view] if job.mining_view else [])]
+def make_supply(job: Job, tally: Tally) -> Supply:
+    """One supply of all the rest of the phase, so that its workers start once; while this rank waits, its state says so."""
+    phase, ids = job.phase, job.index.ids("train")
+    needed = [*phase.views, *([job.mining_view] if job.mining_view else [])]
     order = PhaseOrder(
-        n=len(job.index.ids("train")),
-        batch_size=job.phase.batch_size,
-        accumulate=job.phase.accumulate,
+        n=len(ids),
+        batch_size=phase.batch_size,
+        accumulate=phase.accumulate,
         rank=job.ranks.rank,
         world_size=job.ranks.world,
-        seed=job.phase.seed,
+        seed=phase.seed,
         first_epoch=tally.epoch,
         first_step=tally.step,
-        epochs=job.phase.epochs,
+        epochs=phase.epochs,
     )
-    return train_loader(
+    clips = TrainClips(
+        job.index,
+        ids,
+        {name: job.views[name] for name in dict.fromkeys(needed)},
+        phase.clip,
+        phase.augment,
+        job.store,
+        phase.seed,
+        phase.framework.clips_per_video,
+    )
+    pin = job.ranks.device.type == "cuda"
+    return Supply(clips, order, job.launch, pin=pin, waits=lambda file: job.alive.at(WAIT, file))
+
+
+def count_bad_clips(job: Job, tally: Tally, replaced: int, unread: list[Unread]) -> None:
+    """Count what had to be replaced in this step on all ranks. CprspecError, on all of them, when it is too much."""
+    bad_clips = BadClips(
         index=job.index,
-        views={name: job.views[name] for name in dict.fromkeys(needed)},
-        clip=job.phase.clip,
-        clips=job.phase.framework.clips_per_video,
-        augment=job.phase.augment,
-        store=job.store,
-        order=order,
-        workers=job.launch.workers,
-        pin_memory=job.ranks.device.type == "cuda",
+        ranks=job.ranks,
+        report=job.report,
+        clips=job.phase.batch_size * job.steps_per_epoch,
+        allowed=job.launch.bad_clips,
     )
-
-
-def awaited(job: Job, loader: torch.utils.data.DataLoader[Batch]) -> Iterator[Batch]:
-    """The batches of `loader`; while this rank waits for one, its state says so, with the first file of the batch."""
-    videos, ids = job.index.videos, job.index.ids("train")
-    batches = iter(loader)
-    for keys in loader.batch_sampler or ():
-        _, position = keys[0]
-        job.alive.at(WAIT, videos[ids[position]].path)
-        batch = next(batches)
-        job.alive.at(STEP)
-        yield batch
+    where = f"phase '{job.phase.name}', epoch {tally.epoch}, step {job.global_step(tally)}"
+    bad_clips.count(tally, replaced, unread, where)

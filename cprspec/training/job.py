@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from cprspec import faults
 from cprspec.data.index import Index
@@ -21,13 +21,18 @@ from cprspec.video.store import Store
 
 @define
 class Tally:
-    """Where training stands (the next step of the epoch) and what the epoch has added up to; goes into checkpoints."""
+    """Where training stands (the next step of the epoch) and what the epoch has added up to; goes into checkpoints.
+
+    `replaced` clips could not be read in the epoch, and the videos `told` were named for it so far.
+    """
 
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
     own_key: float = 0.0
     seconds: float = 0.0
+    replaced: int = 0
+    told: list[int] = field(factory=list)
 
 
 @frozen(kw_only=True)
@@ -78,6 +83,6 @@ class Job:
         """Optimiser steps of the phase that are done at `tally`."""
         return tally.epoch * self.steps_per_epoch + tally.step
 
-    def suffer(self, place: str, tally: Tally) -> bool:
-        """Suffer the fault that a test asked for at this place of the step (faults.py); whether the loss is spoiled."""
-        return faults.strike(place, rank=self.ranks.rank, step=self.global_step(tally), phase=self.phase.name)
+    def suffer(self, place: str, step: int) -> bool:
+        """Suffer the fault that a test asked for at this place of a step (faults.py); whether the loss is spoiled."""
+        return faults.strike(place, rank=self.ranks.rank, step=step, phase=self.phase.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,8 @@ from cprspec.mining.picks import stage_ranks
 from cprspec.models.separable import use_whole, whole_is_faster
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
-from cprspec.runs.rank_state import SAVE
-from cprspec.training.feed import awaited, make_loader
+from cprspec.runs.rank_state import SAVE, STEP
+from cprspec.training.feed import count_bad_clips, make_supply
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
 from cprspec.training.not_finite import broken_gradients, stop_before_update
@@ -34,9 +34,10 @@ from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Batch, Picks, Stepper
+from cprspec.training.stepper import Picks, Stepper
 from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
+from cprspec.video.supply import Supply
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
@@ -50,13 +51,12 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     strips = Strips(job)
     tally, last = resume(job, stepper, optimizer, ledger, recorder)
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
-    batches = awaited(job, make_loader(job, tally))
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
-    with writing(job) as writer:
+    with writing(job) as writer, make_supply(job, tally) as batches:
         while tally.epoch < phase.epochs:
             job.alive.place(phase.name, tally.epoch, job.global_step(tally))
-            job.suffer("step", tally)
+            job.suffer("step", job.global_step(tally))
             for group in optimizer.param_groups:
                 group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
             if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
@@ -69,7 +69,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
             if epoch_over:
                 figures = finish_epoch(job, ledger, strips, tally)
                 recorder.finish(tally.epoch)
-                tally = Tally(epoch=tally.epoch + 1)
+                tally = Tally(epoch=tally.epoch + 1, told=tally.told)
             overdue = job.ranks.any(time.monotonic() - saved > 60 * job.launch.checkpoint_minutes)
             stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
             if epoch_over or overdue or stop:
@@ -90,7 +90,9 @@ def choose_convolutions(job: Job, stepper: Stepper) -> None:
     if wanted == "auto" and device.type != "cpu":
         clip = job.phase.clip
         few = max(2, min(8, job.phase.batch_size // job.phase.accumulate // job.ranks.world))
-        clip_NCTHW = torch.randn(few, 3, clip.frames, clip.size, clip.size, device=device)
+        noise = torch.Generator(device).manual_seed(0)
+        shape = (few, 3, clip.frames, clip.size, clip.size)
+        clip_NCTHW = torch.randn(shape, device=device, generator=noise)
         autocast = torch.bfloat16 if job.phase.precision == "bf16" else None
         whole = job.ranks.any(whole_is_faster(stepper.encoder[0], clip_NCTHW, autocast))
     use_whole(stepper.module, whole)
@@ -117,7 +119,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     recorder: Recorder,
-    batches: Iterator[Batch],
+    batches: Supply,
     tally: Tally,
 ) -> None:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""
@@ -129,8 +131,9 @@ def train_step(
     for micro in range(phase.accumulate):
         asked = time.monotonic()
         if not micro:
-            job.suffer("wait", tally)
+            job.suffer("wait", job.global_step(tally))
         batch = next(batches)
+        job.alive.at(STEP)
         wait_s += time.monotonic() - asked
         last = micro == phase.accumulate - 1
         unsynced = isinstance(parallel, DistributedDataParallel) and not last
@@ -143,9 +146,13 @@ def train_step(
     recorder.add()
     stepper.finish()
     numbers = stepper.numbers()
-    if job.suffer("loss", tally):
+    if job.suffer("loss", job.global_step(tally)):
         numbers = numbers * math.nan
-    loss, own_key, spread = job.ranks.mean(numbers).tolist()
+    spent = batches.take_spent()
+    of_rank = torch.tensor([spent.replaced, spent.decode_s, spent.augment_s], device=job.ranks.device)
+    loss, own_key, spread, *costs = job.ranks.mean(torch.cat([numbers, of_rank])).tolist()
+    replaced, decode_s, augment_s = (job.ranks.world * cost for cost in costs)
+    count_bad_clips(job, tally, round(replaced), spent.unread)
     broken = broken_gradients(stepper.encoder)
     if broken or not math.isfinite(loss):
         stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device), broken)
@@ -161,6 +168,7 @@ def train_step(
                 phase=phase.name, epoch=tally.epoch, step=job.global_step(tally), loss=loss,
                 lr=float(optimizer.param_groups[0]["lr"]), own_key_accuracy=own_key, spread=spread, step_s=seconds,
                 wait_s=wait_s, clips_per_s=phase.batch_size / seconds, warm_up=warm_up,
+                decode_s=decode_s, augment_s=augment_s,
             )
         )  # fmt: skip
 
@@ -203,6 +211,7 @@ def finish_epoch(job: Job, ledger: Ledger, strips: Strips, tally: Tally) -> Mapp
             loss=loss, own_key_accuracy=own_key, precision=precision, cmr_source_median=cmr_source_median,
             cmr_video_median=mining.cmr_video_median if mining else None,
             clips_per_s=clips / tally.seconds, seconds_s=tally.seconds, rss_gib=rss_gib(),
+            replaced=tally.replaced,
         )
     )  # fmt: skip
     return {

@@ -47,4 +47,4 @@ def _size(folder: Path) -> int:
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
+    return f"{size / 2**20:,.1f} MiB"

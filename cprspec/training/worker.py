@@ -41,6 +41,7 @@ from cprspec.training.report import Quiet, Report, Reporter
 from cprspec.training.request import Request
 from cprspec.training.signals import Stopped, StopRequest
 from cprspec.video.store import Store
+from cprspec.video.workers import PRELOADED
 
 
 def work(request: Request) -> Path:
@@ -83,11 +84,11 @@ def work(request: Request) -> Path:
 
 
 def preload_data_workers() -> None:
-    """Let the server that data workers are forked from import torch once, instead of each worker for each phase.
+    """Let the server that data workers are forked from import once what they need, instead of each worker for each phase.
 
     It counts only before the first process is started that way.
     """
-    get_context("forkserver").set_forkserver_preload(["cprspec.video.forkserver", "cprspec.video.clips"])
+    get_context("forkserver").set_forkserver_preload([*PRELOADED])
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class CheckpointWriter:
         began = time.monotonic()
         copied = Copied(self._job.global_step(tally), own(weights), own(state), meta)
         log.info("checkpoint of step %d copied in %.3f s", copied.step, time.monotonic() - began)
-        self._thread = threading.Thread(target=self._write, args=(copied, tally), name="checkpoint")
+        self._thread = threading.Thread(target=self._write, args=(copied,), name="checkpoint")
         self._thread.start()
         return self._job.checkpoints / f"step-{copied.step:06d}"
 
@@ -67,12 +67,12 @@ class CheckpointWriter:
             error, self._error = self._error, None
             raise error
 
-    def _write(self, copied: Copied, tally: Tally) -> None:
+    def _write(self, copied: Copied) -> None:
         began = time.monotonic()
         try:
             save_now(
                 self._job.checkpoints, copied.step, copied.weights, copied.state, copied.meta,
-                midway=lambda: self._job.suffer("save", tally),
+                midway=lambda: self._job.suffer("save", copied.step),
             )  # fmt: skip
             self._keep.apply(self._job.checkpoints)
         except CprspecError as error:

@@ -7,40 +7,43 @@ Legend: T frames, W windows, H height, W width.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from attrs import evolve, frozen
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cprspec.components.augments import CoCLR, Crop
 from cprspec.data.index import Index
-from cprspec.errors import CprspecError, Problem
-from cprspec.processes import die_with_parent
+from cprspec.errors import CprspecError, Place, Problem
 from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip
 from cprspec.video import augment as augmentation
 from cprspec.video import crops
+from cprspec.video.opening import BadVideo
 from cprspec.video.reading import Frames
 from cprspec.video.sampling import generator, spaced_windows, test_windows, train_indices
 from cprspec.video.store import Store
+from cprspec.video.tray import Tray, Unread
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
-Item = dict[str, torch.Tensor]
 
-ORDER, SAMPLE, GALLERY = 1, 2, 3
+ORDER, SAMPLE, GALLERY, SUBSTITUTE = 1, 2, 3, 4
 """Streams of random numbers."""
+
+PAGE = 4096
+"""Bytes that a memory map reads at once, at least."""
 
 CENTRE = 224 / 240
 """Side of the centre crop as a share of the short side (PROTOCOL 2.2: 224 of 240)."""
 
 IIC_CENTRE = 112 / 128
 """The same in IIC's test (PROTOCOL 2.3)."""
+
+SUBSTITUTES = 20
+"""Videos that are tried in the place of one that cannot be read."""
 
 IIC_CLIPS = 10
 """Test clips of a video in IIC's test (PROTOCOL 1.3)."""
@@ -55,12 +58,16 @@ class Reader:
     short_side: int
     store: Store
 
+    def path(self, video: int) -> Path:
+        """The file of a video."""
+        return self.index.videos[video].path
+
     def stored(self, video: int) -> dict[str, Frames]:
         """What is stored of a video for each view: pictures `[N,H,W,3]` or flow `[N-1,H,W,2]`."""
-        path = self.index.videos[video].path
+        path = self.path(video)
         return {name: self.store.read(path, view, self.short_side) for name, view in self.views.items()}
 
-    def cut(self, stored: Frames, picks: Sequence[Ints] | Ints) -> list[Bytes]:
+    def cut(self, stored: Frames, picks: Sequence[Ints]) -> list[Bytes]:
         """The frames of each clip, pictures `[T,H,W,3]` or flow `[T,H,W,2]`; no copy where they follow each other.
 
         What is not in memory is decoded once for all clips.
@@ -70,16 +77,21 @@ class Reader:
             stored, picks = stored[needed], [np.searchsorted(needed, frames) for frames in picks]
         clips = []
         for frames in picks:
-            following = (np.diff(frames) == 1).all()
-            clips.append(stored[frames[0] : frames[-1] + 1] if following else stored[frames])
+            if (np.diff(frames) != 1).any():
+                clips.append(stored[frames])
+                continue
+            clip = stored[frames[0] : frames[-1] + 1]
+            # Touched, so that what the disk takes counts as reading, not as augmentation.
+            clip.reshape(-1)[::PAGE].max()
+            clips.append(clip)
         return clips
 
 
-class TrainClips(Dataset[Item]):
-    """Some clips of each training video. An item is asked for as (epoch, position in `ids`).
+class TrainClips:
+    """Some clips of each training video, as `Clips`. An item is asked for as (epoch, position in `ids`).
 
-    It holds `video` (its id) and for each view uint8 `[clips,T,size,size,3]`: of two, clip 1 is the query's and clip 2 the
-    key's.
+    It holds the video's id and for each view uint8 `[clips,T,size,size,3]`: of two, clip 1 is the query's and clip 2 the
+    key's. Where the video cannot be read, another one takes its place, by (seed, epoch, video) alone; the tray says so.
     """
 
     def __init__(
@@ -100,33 +112,48 @@ class TrainClips(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
+    def item_bytes(self) -> int:
+        """What an item takes."""
+        return len(self._reader.views) * self._clips * clip_bytes(self._clip)
+
+    def read(self, key: tuple[int, int], tray: Tray) -> None:
+        """Put the item on `tray`. CprspecError when neither the video nor any of those that may stand for it can be read."""
         epoch, position = key
-        video = int(self._ids[position])
-        rng = generator(self._seed, SAMPLE, epoch, video)
+        asked = int(self._ids[position])
+        for video, rng in self._candidates(epoch, asked):
+            tray.reading(self._reader.path(video))
+            try:
+                with tray.decoding():
+                    drawn, cut = self._cut(video, rng)
+            except BadVideo as bad:
+                tray.spent.unread.append(Unread(video, bad.reason))
+                continue
+            tray.video = video
+            tray.spent.replaced += video != asked
+            augment_all(tray, cut, drawn, self._clip, flow_aware=self._augment.flow_aware)
+            return
+        message = f"neither this video nor {SUBSTITUTES} others that might stand for it can be read"
+        raise CprspecError(Problem(message, Place(str(self._reader.path(asked)))), exit_code=1)
+
+    def _candidates(self, epoch: int, asked: int) -> Iterator[tuple[int, np.random.Generator]]:
+        """The video itself, and then the others that stand for it where it cannot be read."""
+        yield asked, generator(self._seed, SAMPLE, epoch, asked)
+        rng = generator(self._seed, SUBSTITUTE, epoch, asked)
+        for _ in range(SUBSTITUTES):
+            yield int(self._ids[rng.integers(len(self._ids))]), rng
+
+    def _cut(self, video: int, rng: np.random.Generator) -> tuple[list[augmentation.Drawn], dict[str, list[Bytes]]]:
+        """What is done to each clip, and the clips of each view as they are stored."""
         stored = self._reader.stored(video)
         length = min(len(s) for s in stored.values())
         height, width = next(iter(stored.values())).shape[1:3]
         picks = [train_indices(length, self._clip.frames, self._clip.stride, rng) for _ in range(self._clips)]
         picks, drawn = augmentation.draw_clips(self._augment, rng, picks, self._clip, height, width)
-        item = {"video": torch.tensor(video)}
-        for name, whole in stored.items():
-            clips = [
-                augmentation.apply(
-                    cut,
-                    how,
-                    self._clip.size,
-                    is_flow=whole.shape[-1] == 2,
-                    flow_aware=self._augment.flow_aware,
-                )
-                for cut, how in zip(self._reader.cut(whole, picks), drawn, strict=True)
-            ]
-            item[name] = torch.from_numpy(np.stack(clips))
-        return item
+        return drawn, {name: self._reader.cut(whole, picks) for name, whole in stored.items()}
 
 
-class TestClips(Dataset[Item]):
-    """Every test window of a video, cropped: `video` and for each view uint8 `[W,T,size,size,3]`.
+class TestClips:
+    """Every test window of a video, cropped, as `Clips`: its id and for each view uint8 `[W,T,size,size,3]`.
 
     `one_window` takes one at random and `jitter` varies its colours at random (CoCLR's published protocol), both by `seed`.
     `iic` takes IIC's evenly spaced clips, and its centre crop or the centre of the random crop that phases train with;
@@ -160,19 +187,23 @@ class TestClips(Dataset[Item]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def videos_in(self, size: int) -> int:
-        """How many videos of about eight windows and two views fit into `size` bytes: at least one, at most 32."""
-        return max(1, min(32, size // (16 * 3 * self._clip.frames * self._clip.size**2)))
+    def item_bytes(self) -> int:
+        """What a video of eight windows takes, for each view; at most 64 MiB."""
+        return min(64 * 2**20, len(self._reader.views) * 8 * clip_bytes(self._clip))
 
-    def __getitem__(self, position: int) -> Item:
-        video = int(self._ids[position])
+    def read(self, key: int, tray: Tray) -> None:
+        """Put the video at position `key` on `tray`. Raises `BadVideo`."""
+        tray.video = video = int(self._ids[key])
         rng = generator(self._seed, GALLERY, video)
-        stored = self._reader.stored(video)
-        # Flow's length for every view, so that a figure does not depend on which views are evaluated together.
-        length = max(1, min(len(s) - (s.shape[-1] == 3) for s in stored.values()))
-        windows = self._windows(length)
-        if self._one_window:
-            windows = windows[int(rng.integers(len(windows)))][None]
+        tray.reading(self._reader.path(video))
+        with tray.decoding():
+            stored = self._reader.stored(video)
+            # Flow's length for every view, so that a figure does not depend on which views are evaluated together.
+            length = max(1, min(len(s) - (s.shape[-1] == 3) for s in stored.values()))
+            windows = self._windows(length)
+            if self._one_window:
+                windows = windows[int(rng.integers(len(windows)))][None]
+            cut = {name: self._reader.cut(whole, [*windows]) for name, whole in stored.items()}
         height, width = next(iter(stored.values())).shape[1:3]
         if self._crop is not None:
             base = augmentation.centre_crop(self._crop, self._clip.size, height, width)
@@ -180,20 +211,7 @@ class TestClips(Dataset[Item]):
             box = self._place.box(IIC_CENTRE if self._iic else CENTRE, height, width)
             base = augmentation.Drawn(box, flip=self._place.mirrored)
         drawn = [evolve(base, colours=self._colours(rng)) for _ in windows]
-        item = {"video": torch.tensor(video)}
-        for name, whole in stored.items():
-            clips = [
-                augmentation.apply(
-                    cut,
-                    how,
-                    self._clip.size,
-                    is_flow=whole.shape[-1] == 2,
-                    flow_aware=self._flow_aware,
-                )
-                for cut, how in zip(self._reader.cut(whole, windows), drawn, strict=True)
-            ]
-            item[name] = torch.from_numpy(np.stack(clips))
-        return item
+        augment_all(tray, cut, drawn, self._clip, flow_aware=self._flow_aware)
 
     def _windows(self, length: int) -> Ints:
         frames, stride = self._clip.frames, self._clip.stride
@@ -208,8 +226,30 @@ class TestClips(Dataset[Item]):
         return tuple((n, float(rng.uniform(-reach[n], reach[n])) + (n != "hue")) for n in names)
 
 
+def clip_shape(clip: Clip) -> tuple[int, int, int, int]:
+    """The shape of a clip as bytes, `[T,size,size,3]`."""
+    return clip.frames, clip.size, clip.size, 3
+
+
+def clip_bytes(clip: Clip) -> int:
+    """What a clip takes."""
+    return 3 * clip.frames * clip.size**2
+
+
+def augment_all(
+    tray: Tray, cut: Mapping[str, list[Bytes]], drawn: list[augmentation.Drawn], clip: Clip, *, flow_aware: bool
+) -> None:
+    """Put the clips that were cut for each view on `tray`, with what was drawn for each done to it."""
+    with tray.augmenting():
+        for name, clips in cut.items():
+            room = tray.room(name, (len(clips), *clip_shape(clip)))
+            for frames, how, out in zip(clips, drawn, room, strict=True):
+                is_flow = frames.shape[-1] == 2
+                augmentation.apply(frames, how, clip.size, is_flow=is_flow, flow_aware=flow_aware, out=out)
+
+
 @frozen
-class PhaseOrder(Sampler[list[tuple[int, int]]]):
+class PhaseOrder:
     """The micro-batches of one rank over the rest of a phase, as lists of (epoch, position).
 
     An epoch is a permutation that depends on (seed, epoch). Each optimiser step takes the next `batch_size` positions
@@ -243,43 +283,3 @@ class PhaseOrder(Sampler[list[tuple[int, int]]]):
                 for micro in range(self.accumulate):
                     start = step * self.batch_size + (micro * self.world_size + self.rank) * part
                     yield [(epoch, position) for position in order[start : start + part]]
-
-
-def train_loader(
-    *,
-    index: Index,
-    views: Mapping[str, View],
-    clip: Clip,
-    augment: Augment,
-    store: Store,
-    order: PhaseOrder,
-    workers: int,
-    pin_memory: bool,
-    clips: int = 2,
-    ids: Ints | None = None,
-) -> DataLoader[Item]:
-    """One loader for all the rest of a phase, so that its workers start once; `clips` of each video.
-
-    `ids` are the videos, all of the training split unless given.
-    """
-    dataset = TrainClips(
-        index, index.ids("train") if ids is None else ids, views, clip, augment, store, order.seed, clips
-    )
-    return DataLoader(
-        dataset,
-        batch_sampler=order,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=one_thread if workers else None,
-        prefetch_factor=4 if workers else None,
-    )
-
-
-def one_thread(_worker: int) -> None:
-    """A data worker uses one core, leaves stop signals to its rank, which still wants the step's batches, and dies with it."""
-    die_with_parent()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # a terminal sends them to the whole process group
-        signal.signal(number, signal.SIG_IGN)

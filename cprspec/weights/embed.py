@@ -26,7 +26,7 @@ from cprspec.models.heads import Encoder
 from cprspec.runs.layout import RunDir
 from cprspec.spec.plugins import load_plugin
 from cprspec.spec.registry import Registry
-from cprspec.spec.schema import WeightsFile
+from cprspec.spec.schema import Launch, WeightsFile
 from cprspec.spec.words import listed, quoted
 from cprspec.training.environment import file_digest
 from cprspec.video.clips import TestClips
@@ -69,14 +69,12 @@ class LoadedEncoder:
         encoder = FrozenEncoder(self.network, VIEW, Normalise(self.card.view))
         rows = [torch.empty(0, self.network.feature_size)]
         everything = np.arange(len(index.videos), dtype=np.int64)
-        # The loader draws a number from torch's global generator, which belongs to the caller.
-        with torch.random.fork_rng(devices=[]):
-            for ids in np.split(everything, range(AT_ONCE, len(everything), AT_ONCE)):
-                clips = TestClips(index, ids, {VIEW: self.card.view}, self.card.clip, self.store)
-                _, features = encode_videos({VIEW: encoder}, clips, workers, Ranks(device=self.device))
-                rows.append(features[VIEW])
-                if progress:
-                    progress(len(everything) + int(ids[-1]) + 1, 2 * len(everything))
+        for ids in np.split(everything, range(AT_ONCE, len(everything), AT_ONCE)):
+            clips = TestClips(index, ids, {VIEW: self.card.view}, self.card.clip, self.store)
+            _, features = encode_videos({VIEW: encoder}, clips, Launch(workers=workers), Ranks(device=self.device))
+            rows.append(features[VIEW])
+            if progress:
+                progress(len(everything) + int(ids[-1]) + 1, 2 * len(everything))
         labels = tuple(None if v.label is None else index.classes[v.label] for v in index.videos)
         paths = tuple(v.path for v in index.videos)
         return Embeddings(paths, labels, torch.cat(rows), self.card.maker, _short(index, lengths, self.card))

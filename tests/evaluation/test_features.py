@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -16,29 +17,34 @@ from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
 from cprspec.models.heads import Encoder
 from cprspec.models.tiny import Tiny
+from cprspec.spec.schema import Launch
 from cprspec.video.normalise import Normalise
+from cprspec.video.tray import Tray
 
 VIDEOS = 13
 PART = 4
+HERE = Launch(workers=0)
 
 
-class MadeClips(torch.utils.data.Dataset):
+class MadeClips:
     """Videos of one to three windows, every second with a larger number; it remembers which were read."""
 
     def __init__(self, videos=VIDEOS):
-        self.videos, self.read = videos, []
+        self.videos, self.asked = videos, []
 
     def __len__(self):
         return self.videos
 
-    def videos_in(self, _size):
-        return 3
+    def item_bytes(self):
+        return 2 * 3 * 4 * 32 * 32 * 3
 
-    def __getitem__(self, position):
-        self.read.append(position)
-        generator = torch.Generator().manual_seed(position)
-        windows = torch.randint(0, 256, (1 + position % 3, 4, 32, 32, 3), generator=generator, dtype=torch.uint8)
-        return {"video": torch.tensor(100 - 2 * position), "rgb": windows, "residual": windows}
+    def read(self, position, tray):
+        self.asked.append(position)
+        rng = np.random.default_rng(position)
+        tray.video = 100 - 2 * position
+        windows = rng.integers(0, 256, (1 + position % 3, 4, 32, 32, 3), dtype=np.uint8)
+        for view in ("rgb", "residual"):
+            tray.room(view, windows.shape)[:] = windows
 
 
 def encoders():
@@ -64,13 +70,14 @@ def keeping(folder, ranks, facts=None, pause=nothing):
 
 def test_features_by_definition():
     clips, named = MadeClips(), encoders()
-    video_V, found = encode_videos(named, clips, 0, one_rank())
+    video_V, found = encode_videos(named, clips, HERE, one_rank())
     assert video_V.tolist() == sorted(100 - 2 * p for p in range(VIDEOS))
     for row, video in enumerate(video_V.tolist()):
-        item = clips[(100 - video) // 2]
+        tray = Tray()
+        clips.read((100 - video) // 2, tray)
         for name, encoder in named.items():
             each = []
-            for window in item[encoder.view]:
+            for window in torch.from_numpy(tray.own[encoder.view]):
                 with torch.no_grad():
                     map_ = encoder.network[0](encoder.to_input(window[None]))
                 flat = name == "flat"
@@ -80,22 +87,24 @@ def test_features_by_definition():
             assert_close(found[name][row], torch.stack(each).mean(0), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("batches", [0, 1, 3, 4, 6])
-def test_a_pass_that_is_cut_off_goes_on(tmp_path, monkeypatch, batches):
+@pytest.mark.parametrize("videos", [0, 3, 4, 9, 12])
+def test_a_pass_that_is_cut_off_goes_on(tmp_path, monkeypatch, videos):
     monkeypatch.setattr(features, "VIDEOS_IN_PART", PART)
-    left = iter(range(batches))
+    left = iter(range(videos))
 
     def pause():
         if next(left, None) is None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        encode_videos(encoders(), MadeClips(), 0, one_rank(), pause, keeping(tmp_path, one_rank()))
+        encode_videos(encoders(), MadeClips(), HERE, one_rank(), pause, keeping(tmp_path, one_rank()))
     clips = MadeClips()
-    video_V, found = encode_videos(encoders(), clips, 0, one_rank(), None, keeping(tmp_path, one_rank()))
-    finished = batches // 2 * PART  # a part is two batches, of three videos and of one
-    assert clips.read == list(range(finished, VIDEOS))
-    whole_V, expected = encode_videos(encoders(), MadeClips(), 0, one_rank(), None, keeping(tmp_path / "2", one_rank()))
+    video_V, found = encode_videos(encoders(), clips, HERE, one_rank(), None, keeping(tmp_path, one_rank()))
+    finished = videos // PART * PART
+    assert clips.asked == list(range(finished, VIDEOS))
+    whole_V, expected = encode_videos(
+        encoders(), MadeClips(), HERE, one_rank(), None, keeping(tmp_path / "2", one_rank())
+    )
     assert torch.equal(video_V, whole_V)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -109,24 +118,24 @@ def test_between_parts_it_may_stop(tmp_path, monkeypatch):
 
     for done in (1, 2, 3, 4):
         with pytest.raises(KeyboardInterrupt):
-            encode_videos(encoders(), MadeClips(), 0, one_rank(), None, keeping(tmp_path, one_rank(), pause=stop))
+            encode_videos(encoders(), MadeClips(), HERE, one_rank(), None, keeping(tmp_path, one_rank(), pause=stop))
         assert len(list(tmp_path.iterdir())) == done
     clips = MadeClips()
-    encode_videos(encoders(), clips, 0, one_rank(), None, keeping(tmp_path, one_rank(), pause=stop))
-    assert clips.read == []
+    encode_videos(encoders(), clips, HERE, one_rank(), None, keeping(tmp_path, one_rank(), pause=stop))
+    assert clips.asked == []
 
 
 def test_parts_of_something_else_are_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "VIDEOS_IN_PART", PART)
-    encode_videos(encoders(), MadeClips(), 0, one_rank(), None, keeping(tmp_path, one_rank(), {"data": "other"}))
+    encode_videos(encoders(), MadeClips(), HERE, one_rank(), None, keeping(tmp_path, one_rank(), {"data": "other"}))
     clips = MadeClips()
-    encode_videos(encoders(), clips, 0, one_rank(), None, keeping(tmp_path, one_rank()))
-    assert clips.read == list(range(VIDEOS))
+    encode_videos(encoders(), clips, HERE, one_rank(), None, keeping(tmp_path, one_rank()))
+    assert clips.asked == list(range(VIDEOS))
     third = sorted(tmp_path.iterdir())[2]
     third.write_bytes(third.read_bytes()[:-1] + b"\0\0")
     clips = MadeClips()
-    encode_videos(encoders(), clips, 0, one_rank(), None, keeping(tmp_path, one_rank()))
-    assert clips.read == list(range(2 * PART, VIDEOS))
+    encode_videos(encoders(), clips, HERE, one_rank(), None, keeping(tmp_path, one_rank()))
+    assert clips.asked == list(range(2 * PART, VIDEOS))
 
 
 def on_two(rank, folder):
@@ -139,16 +148,16 @@ def on_two(rank, folder):
 
     result = {}
     for videos in (1, VIDEOS):
-        video_V, found = encode_videos(encoders(), MadeClips(videos), 0, ranks)
+        video_V, found = encode_videos(encoders(), MadeClips(videos), HERE, ranks)
         result[f"{videos} at once"] = {"ids": video_V, **found}
         work = folder / str(videos)
         with pytest.raises(KeyboardInterrupt):
-            encode_videos(encoders(), MadeClips(videos), 0, ranks, None, keeping(work, ranks, pause=stop))
+            encode_videos(encoders(), MadeClips(videos), HERE, ranks, None, keeping(work, ranks, pause=stop))
         dist.barrier()  # as the end of a process would: rank 0 has written what it keeps
         clips = MadeClips(videos)
-        video_V, found = encode_videos(encoders(), clips, 0, ranks, None, keeping(work, ranks))
+        video_V, found = encode_videos(encoders(), clips, HERE, ranks, None, keeping(work, ranks))
         result[f"{videos} in two goes"] = {"ids": video_V, **found}
-        result[f"{videos} read again"] = {"read": torch.tensor(clips.read)}
+        result[f"{videos} read again"] = {"read": torch.tensor(clips.asked)}
     return result
 
 
@@ -157,7 +166,7 @@ def test_two_ranks_find_what_one_finds(tmp_path):
     for videos in (1, VIDEOS):
         read = [position for found in of_ranks for position in found[f"{videos} read again"]["read"].tolist()]
         assert sorted(read) == list(range(PART, videos))  # what was kept is not read again
-        video_V, expected = encode_videos(encoders(), MadeClips(videos), 0, one_rank())
+        video_V, expected = encode_videos(encoders(), MadeClips(videos), HERE, one_rank())
         for found in (found[f"{videos} {how}"] for found in of_ranks for how in ("at once", "in two goes")):
             assert torch.equal(found["ids"], video_V)
             for name, rows in expected.items():

@@ -3,6 +3,7 @@
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from gloo import on_ranks
@@ -10,13 +11,19 @@ from torch import nn
 
 from cprspec.components.evaluators import Classifier as Options
 from cprspec.errors import CprspecError
+from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.finetune import Place, Task, build_optimizer, judge_epoch, set_learning_rate, train_classifier
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
 from cprspec.models.heads import ClassHead, Classifier, Encoder
+from cprspec.runs.events import Warned
+from cprspec.spec.schema import Launch
+from cprspec.video.supply import Supply
+from cprspec.video.tray import Unread
 
 CPU = torch.device("cpu")
 STEPS, VIDEOS = 3, 12
+INDEX = SimpleNamespace(videos=[SimpleNamespace(name=f"{v}.mp4", path=f"/videos/{v}.mp4") for v in range(VIDEOS)])
 
 
 class StopHereError(Exception):
@@ -32,18 +39,32 @@ def small_model(options, seed=0):
     return Classifier(encoder, head, frozen=options.train == "head")
 
 
-def batches(ranks, epoch, step, epochs=4):
-    """A batch is a function of its epoch and step; ranks take their parts of it."""
-    for e in range(epoch, epochs):
-        for s in range(step if e == epoch else 0, STEPS):
-            generator = torch.Generator().manual_seed(100 * e + s)
-            video = torch.randperm(VIDEOS, generator=generator)[:4]
-            clip = torch.randint(0, 256, (4, 1, 2, 5, 5, 3), generator=generator, dtype=torch.uint8)
-            part = slice(ranks.rank * 4 // ranks.world, (ranks.rank + 1) * 4 // ranks.world)
-            yield {"video": video[part], "rgb": clip[part]}
+class MadeClips:
+    """An item is a function of its epoch, step and row; every row of a step is another video, `bad` one for the last."""
+
+    def __init__(self, bad):
+        self.bad = bad
+
+    def item_bytes(self):
+        return 2 * 5 * 5 * 3
+
+    def read(self, key, tray):
+        epoch, step, row = key
+        rng = np.random.default_rng((epoch, step))
+        tray.video = int(rng.permutation(VIDEOS)[row])
+        tray.room("rgb", (1, 2, 5, 5, 3))[:] = rng.integers(0, 256, (4, 1, 2, 5, 5, 3))[row]
+        tray.spent.replaced += tray.video == self.bad
+        tray.spent.unread += [Unread(VIDEOS - 1, "torn")] if tray.video == self.bad else []
 
 
-def task(folder, options, *, stop_after=None, losses=None, ranks=None):
+def batches(ranks, bad, epoch, step, epochs=4):
+    """Ranks take their parts of each step's four clips."""
+    steps = [(e, s) for e in range(epoch, epochs) for s in range(step if e == epoch else 0, STEPS)]
+    rows = range(ranks.rank * 4 // ranks.world, (ranks.rank + 1) * 4 // ranks.world)
+    return Supply(MadeClips(bad), [[(*place, row) for row in rows] for place in steps], Launch(workers=0))
+
+
+def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None, allowed=0.0):
     """A task in `folder`; `stop_after` so many steps it is asked to stop."""
     ranks = ranks or Ranks(device=CPU)
     model, told, calls = small_model(options), [], iter(range(10**6))
@@ -57,7 +78,8 @@ def task(folder, options, *, stop_after=None, losses=None, ranks=None):
     validation = iter(losses) if losses else None
     made = Task(
         name="data@rgb", model=model, view="rgb", to_input=ToInput(), options=options, steps_per_epoch=STEPS,
-        batches=partial(batches, ranks, epochs=options.epochs), label_V=torch.arange(VIDEOS) % 3,
+        batches=partial(batches, ranks, bad, epochs=options.epochs), label_V=torch.arange(VIDEOS) % 3,
+        bad_clips=BadClips(index=INDEX, ranks=ranks, report=told.append, clips=4 * STEPS, allowed=allowed),
         held_out=(lambda: next(validation)) if validation else None, autocast=None,
         trained=SimpleNamespace(ranks=ranks, resolved=resolved, pause_together=pause_together),
         kept=Kept(folder, ranks, told.append), heard=lambda *news: told.append(news),
@@ -195,3 +217,12 @@ def test_other_ranks_do_not_go_on(tmp_path):
     second, _ = task(tmp_path, FINETUNE)
     with pytest.raises(CprspecError, match="begun by 2 processes"):
         train_classifier(second)
+
+
+def test_clips_that_cannot_be_read_are_named_once_and_too_many_end_the_training(tmp_path):
+    made, told = task(tmp_path / "a", FINETUNE, bad=7, allowed=1.0)
+    train_classifier(made)
+    warnings = [event.message for event in told if isinstance(event, Warned)]
+    assert warnings == ["/videos/11.mp4: not a readable video: torn; others take its place"]
+    with pytest.raises(CprspecError, match=r"epoch \d, step \d: 1 of the epoch's 12 clips .* and 0 may be; .*11.mp4"):
+        train_classifier(task(tmp_path / "b", FINETUNE, bad=7, allowed=0.08)[0])

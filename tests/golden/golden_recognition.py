@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from cprspec.components.evaluators import Classifier
 from cprspec.evaluation.crops import Answering, over_crops
-from cprspec.evaluation.features import _video_features
+from cprspec.evaluation.features import _video_feature
 from cprspec.evaluation.recognition import judge
 from cprspec.models.heads import ClassHead
 
@@ -27,9 +27,13 @@ def check_linear_head(golden):
 def check_crops(golden):
     answering = Answering(torch.nn.Identity(), "rgb", torch.nn.Identity(), "probabilities")
     counts = golden["n_clips"]
-    windows = torch.arange(golden["logits"].shape[2]) < counts[:, None]
     said = [
-        _video_features(answering, golden["logits"][:, crop][windows], counts, torch.device("cpu"))
+        torch.cat(
+            [
+                _video_feature(answering, windows_WL[:count], torch.device("cpu"))
+                for windows_WL, count in zip(golden["logits"][:, crop], counts.tolist(), strict=True)
+            ]
+        )
         for crop in range(10)
     ]
     accuracy = golden["acc_center_five_ten"]

@@ -4,17 +4,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from small_videos import make_video
 
 from cprspec.components.augments import CoCLR, Crop
 from cprspec.components.views import Flow, FlowComponent, Residual, Rgb
 from cprspec.data.folder import read_folder
 from cprspec.errors import CprspecError
-from cprspec.spec.schema import Clip
+from cprspec.spec.schema import Clip, Launch
 from cprspec.video.augment import MIRRORED
-from cprspec.video.clips import PhaseOrder, TestClips, TrainClips, train_loader
+from cprspec.video.clips import PhaseOrder, TestClips, TrainClips
 from cprspec.video.crops import CROPS
 from cprspec.video.store import Store
+from cprspec.video.supply import Supply
+from cprspec.video.tray import Tray
 
 VIEWS = {"rgb": Rgb(), "flow": Flow(bound=8.0), "residual": Residual()}
 CLIP = Clip(frames=8, size=32)
@@ -36,6 +39,13 @@ def train_clips(world, seed=0, views=VIEWS, **options):
     return TrainClips(index, index.ids("train"), views, CLIP, CoCLR(**options), store, seed)
 
 
+def item(clips, key):
+    """One item as tensors."""
+    tray = Tray()
+    clips.read(key, tray)
+    return {"video": torch.tensor(tray.video)} | {name: torch.from_numpy(room) for name, room in tray.own.items()}
+
+
 def order(**changes):
     facts = {
         "n": 23,
@@ -52,29 +62,28 @@ def order(**changes):
 
 
 def test_an_item_has_two_clips_of_each_view(world):
-    item = train_clips(world)[0, 2]
-    assert item["video"].dtype == torch.int64 and int(item["video"]) == 2
+    found = item(train_clips(world), (0, 2))
+    assert int(found["video"]) == 2
     for name in VIEWS:
-        assert item[name].shape == (2, 8, 32, 32, 3) and item[name].dtype == torch.uint8
-    assert torch.equal(item["rgb"], item["residual"])  # pictures; differences are made on the device
+        assert found[name].shape == (2, 8, 32, 32, 3) and found[name].dtype == torch.uint8
+    assert torch.equal(found["rgb"], found["residual"])  # pictures; differences are made on the device
 
 
 def test_an_item_depends_on_seed_epoch_and_video(world):
     clips = train_clips(world)
-    first = clips[0, 1]
-    clips[3, 4]
-    assert all(torch.equal(clips[0, 1][k], first[k]) for k in first)
-    for other in (clips[1, 1], clips[0, 2], train_clips(world, seed=1)[0, 1]):
+    first = item(clips, (0, 1))
+    item(clips, (3, 4))
+    assert all(torch.equal(item(clips, (0, 1))[k], first[k]) for k in first)
+    for other in (item(clips, (1, 1)), item(clips, (0, 2)), item(train_clips(world, seed=1), (0, 1))):
         assert not torch.equal(other["rgb"], first["rgb"])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(world, workers):
-    index, store = world
-    facts = {"index": index, "views": VIEWS, "clip": CLIP, "augment": CoCLR(), "store": store, "pin_memory": False}
     phase = order(n=6, batch_size=2)
-    plain = list(train_loader(**facts, order=phase, workers=0))
-    with_workers = list(train_loader(**facts, order=phase, workers=workers))
+    plain = list(Supply(train_clips(world), phase, Launch(workers=0)))
+    with Supply(train_clips(world), phase, Launch(workers=workers)) as supply:
+        with_workers = [{name: tensor.clone() for name, tensor in batch.items()} for batch in supply]
     assert len(plain) == len(with_workers) == 6
     for a, b in zip(plain, with_workers, strict=True):
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -85,14 +94,15 @@ def test_all_views_of_a_clip_are_cut_alike(tmp_path):
     make_video(tmp_path / "videos" / "x.mp4", 30)
     index = read_folder(tmp_path / "videos", None, None, 0.0)
     views = {"one": Rgb(), "flow": Flow(), "two": Rgb()}
-    item = TrainClips(index, index.ids("train"), views, CLIP, CoCLR(), Store(tmp_path / "store"), 0)[0, 0]
-    assert torch.equal(item["one"], item["two"])
+    clips = TrainClips(index, index.ids("train"), views, CLIP, CoCLR(), Store(tmp_path / "store"), 0)
+    found = item(clips, (0, 0))
+    assert torch.equal(found["one"], found["two"])
 
 
 def test_flow_is_still_y_x_and_aware_mirroring_turns_x(world):
     aware = train_clips(world, views={"flow": VIEWS["flow"]}, flow_aware=True, flip=1.0, strong=0.0, one_clip=0.0)
     plain = train_clips(world, views={"flow": VIEWS["flow"]}, flow_aware=True, flip=0.0, strong=0.0, one_clip=0.0)
-    mirrored, straight = aware[0, 5]["flow"].float(), plain[0, 5]["flow"].float()
+    mirrored, straight = (item(clips, (0, 5))["flow"].float() for clips in (aware, plain))
     assert (mirrored[..., 0] == 128).all() and (straight[..., 0] == 128).all()
     x, y = straight[..., 2].median() - 127.5, straight[..., 1].median() - 127.5
     assert x < -4 and y < 0  # the window moves right and down, so what it shows moves left and up
@@ -109,8 +119,8 @@ def test_one_clip_uses_the_same_frames_for_both_sides(tmp_path):
         clips = TrainClips(
             index, index.ids("train"), {"rgb": Rgb()}, CLIP, CoCLR(one_clip=one_clip, **options), store, 0
         )
-        items = [clips[epoch, 0]["rgb"] for epoch in range(12)]
-        return sum(torch.equal(item[0], item[1]) for item in items)
+        items = [item(clips, (epoch, 0))["rgb"] for epoch in range(12)]
+        return sum(torch.equal(sides[0], sides[1]) for sides in items)
 
     assert same(1.0) >= 10  # a box of the whole area fits in hardly any other shape, so the crop is the frame
     assert same(0.0) < 4
@@ -148,15 +158,15 @@ def test_a_batch_that_does_not_divide_is_an_error():
 def test_test_items_are_every_window_of_the_centre(world):
     index, store = world
     clips = TestClips(index, index.ids("train"), VIEWS, CLIP, store)
-    item = clips[5]
-    assert int(item["video"]) == 5 and item["rgb"].shape == (4, 8, 32, 32, 3)  # 18 flow frames: starts 0 3 6 9
-    assert all(torch.equal(clips[5][name], item[name]) for name in VIEWS)
+    found = item(clips, 5)
+    assert int(found["video"]) == 5 and found["rgb"].shape == (4, 8, 32, 32, 3)  # 18 flow frames: starts 0 3 6 9
+    assert all(torch.equal(item(clips, 5)[name], found[name]) for name in VIEWS)
     stored = store.pictures(index.videos[5].path, CLIP.stored_side)
     height, width = stored.shape[1:3]
     side = round(min(height, width) * 224 / 240)
     top, left = (height - side) // 2, (width - side) // 2
     centre = stored[3:11, top : top + side, left : left + side].mean((1, 2))
-    np.testing.assert_allclose(item["rgb"][1].float().mean((1, 2)), centre, atol=1.5)
+    np.testing.assert_allclose(found["rgb"][1].float().mean((1, 2)), centre, atol=1.5)
 
 
 def test_the_published_protocol_varies_by_seed_and_takes_one_window(world):
@@ -165,7 +175,7 @@ def test_the_published_protocol_varies_by_seed_and_takes_one_window(world):
 
     def items(seed):
         clips = TestClips(index, ids, {"rgb": Rgb()}, CLIP, store, seed=seed, jitter=True, one_window=True)
-        return [clips[i]["rgb"] for i in range(len(ids))]
+        return [item(clips, i)["rgb"] for i in range(len(ids))]
 
     first = items(0)
     assert all(clip.shape[0] == 1 for clip in first)
@@ -177,9 +187,9 @@ def test_one_clip_of_each_video_cropped_once_and_alike_in_every_view(world):
     index, store = world
     both = VIEWS | {"u": FlowComponent(axis="x", bound=8.0)}
     clips = TrainClips(index, index.ids("train"), both, CLIP, Crop(), store, 0, clips=1)
-    item = clips[0, 3]
-    assert all(item[name].shape == (1, 8, 32, 32, 3) for name in both)
-    assert torch.equal(item["flow"], item["u"])
+    found = item(clips, (0, 3))
+    assert all(found[name].shape == (1, 8, 32, 32, 3) for name in both)
+    assert torch.equal(found["flow"], found["u"])
     whole = store.read(index.videos[3].path, VIEWS["rgb"], CLIP.stored_side)
     height, width = whole.shape[1:3]
     places = [
@@ -187,17 +197,17 @@ def test_one_clip_of_each_video_cropped_once_and_alike_in_every_view(world):
         for start in range(len(whole) - 8)
         for top in range(height - 31)
         for left in range(width - 31)
-        if np.array_equal(whole[start : start + 8, top : top + 32, left : left + 32], item["rgb"][0].numpy())
+        if np.array_equal(whole[start : start + 8, top : top + 32, left : left + 32], found["rgb"][0].numpy())
     ]
     assert len(places) == 1, "the clip is one box of eight consecutive frames"
-    assert not torch.equal(clips[0, 3]["rgb"], clips[1, 3]["rgb"])
+    assert not torch.equal(found["rgb"], item(clips, (1, 3))["rgb"])
 
 
 def test_pictures_are_resized_before_the_crop(world):
     index, store = world
     clips = TrainClips(index, index.ids("train"), {"rgb": Rgb()}, CLIP, Crop(frame=(32, 32)), store, 0, clips=1)
     whole = store.read(index.videos[0].path, Rgb(), CLIP.stored_side)
-    clip = clips[0, 0]["rgb"][0].numpy()
+    clip = item(clips, (0, 0))["rgb"][0].numpy()
     found = [
         np.array_equal(np.stack([cv2.resize(f, (32, 32)) for f in whole[s : s + 8]]), clip)
         for s in range(len(whole) - 8)
@@ -208,15 +218,15 @@ def test_pictures_are_resized_before_the_crop(world):
 def test_coclr_augments_a_single_clip_too(world):
     index, store = world
     clips = TrainClips(index, index.ids("train"), {"rgb": Rgb()}, CLIP, CoCLR(), store, 0, clips=1)
-    assert clips[0, 0]["rgb"].shape == (1, 8, 32, 32, 3)
+    assert item(clips, (0, 0))["rgb"].shape == (1, 8, 32, 32, 3)
 
 
 def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
     index, store = world
     ids = index.ids("train")
     for crop, frame, share in ((None, None, 7 / 8), (Crop(), None, 1), (Crop(frame=(40, 50)), (40, 50), 1)):
-        item = TestClips(index, ids, VIEWS, CLIP, store, iic=True, crop=crop)[5]
-        assert item["rgb"].shape == (10, 8, 32, 32, 3)  # 18 flow frames: starts 0 1 2 3 4 5 6 7 8 10
+        found = item(TestClips(index, ids, VIEWS, CLIP, store, iic=True, crop=crop), 5)
+        assert found["rgb"].shape == (10, 8, 32, 32, 3)  # 18 flow frames: starts 0 1 2 3 4 5 6 7 8 10
         pictures = store.pictures(index.videos[5].path, CLIP.stored_side)[10:18]
         if frame:
             pictures = np.stack([cv2.resize(p, frame[::-1], interpolation=cv2.INTER_LINEAR) for p in pictures])
@@ -225,10 +235,10 @@ def test_the_clips_of_iic_are_ten_and_cropped_as_in_training(world):
         top, left = round((height - side) / 2), round((width - side) / 2)
         centre = pictures[:, top : top + side, left : left + side]
         if crop:
-            assert np.array_equal(item["rgb"][-1].numpy(), centre)  # nothing is resized
-        np.testing.assert_allclose(item["rgb"][-1].float().mean((1, 2)), centre.mean((1, 2)), atol=1.5)
-    still = TestClips(index, ids, VIEWS, CLIP, store, crop=Crop())[5]["rgb"]
-    assert torch.equal(still, TestClips(index, ids, VIEWS, CLIP, store)[5]["rgb"])  # another protocol, as it was
+            assert np.array_equal(found["rgb"][-1].numpy(), centre)  # nothing is resized
+        np.testing.assert_allclose(found["rgb"][-1].float().mean((1, 2)), centre.mean((1, 2)), atol=1.5)
+    still = item(TestClips(index, ids, VIEWS, CLIP, store, crop=Crop()), 5)["rgb"]
+    assert torch.equal(still, item(TestClips(index, ids, VIEWS, CLIP, store), 5)["rgb"])  # another protocol, as it was
 
 
 def test_test_crops_lie_in_the_centre_and_the_corners_and_are_mirrored(world):
@@ -240,7 +250,7 @@ def test_test_crops_lie_in_the_centre_and_the_corners_and_are_mirrored(world):
     low, far = height - side, width - side
     places = [(low // 2, far // 2), (0, 0), (0, far), (low, 0), (low, far)]
     for number, place in enumerate(CROPS["ten"]):
-        found = TestClips(index, ids, VIEWS, CLIP, store, place=place)[2]["rgb"][0].numpy()
+        found = item(TestClips(index, ids, VIEWS, CLIP, store, place=place), 2)["rgb"][0].numpy()
         top, left = places[number % 5]
         cut = pictures[:, top : top + side, left : left + side]
         expected = np.stack([cv2.resize(picture, (32, 32), interpolation=cv2.INTER_CUBIC) for picture in cut])
@@ -253,9 +263,49 @@ def test_a_mirrored_test_crop_negates_x_flow_where_training_does(world):
     index, store = world
     straight, mirrored = CROPS["ten"][0], CROPS["ten"][5]
     plain, as_published, clean = (
-        TestClips(index, index.ids("train"), VIEWS, CLIP, store, place=place, flow_aware=aware)[1]["flow"].numpy()
+        item(TestClips(index, index.ids("train"), VIEWS, CLIP, store, place=place, flow_aware=aware), 1)["flow"].numpy()
         for place, aware in ((straight, False), (mirrored, False), (mirrored, True))
     )
     assert np.array_equal(as_published, plain[..., ::-1, :])
     assert np.array_equal(clean[..., 2], MIRRORED[plain[..., ::-1, 2]])
     assert np.array_equal(clean[..., :2], plain[..., ::-1, :2])
+
+
+def test_another_video_takes_the_place_of_one_that_cannot_be_read(world, tmp_path):
+    index, store = world
+    gone = {1: "unlinked", 4: "a folder", 5: "cut short"}
+    videos = list(index.videos)
+    for video, how in gone.items():
+        path = tmp_path / f"{video}.mp4"
+        if how == "a folder":
+            path.mkdir()
+        elif how == "cut short":
+            path.write_bytes(videos[video].path.read_bytes()[:500])
+        videos[video] = evolve(videos[video], path=path)
+    broken = evolve(index, videos=tuple(videos))
+    clips = TrainClips(broken, index.ids("train"), VIEWS, CLIP, CoCLR(), store, 0)
+    stand_ins = set()
+    for epoch in range(4):
+        for position in range(6):
+            tray = Tray()
+            clips.read((epoch, position), tray)
+            assert tray.spent.replaced == (position in gone)
+            assert {bad.video for bad in tray.spent.unread} <= set(gone)
+            if position in gone:
+                assert tray.spent.unread[0].video == position and tray.video not in gone
+                stand_ins.add(tray.video)
+                again = item(TrainClips(broken, index.ids("train"), VIEWS, CLIP, CoCLR(), store, 0), (epoch, position))
+                assert all((again[name].numpy() == tray.own[name]).all() for name in VIEWS)
+                own = item(clips, (epoch, tray.video))
+                assert not torch.equal(own["rgb"], again["rgb"]), "another clip of it than its own"
+            else:
+                assert not tray.spent.unread and tray.video == position
+    assert stand_ins == {0, 2, 3}
+
+
+def test_where_nothing_can_be_read_training_ends(world, tmp_path):
+    index, store = world
+    lost = evolve(index, videos=tuple(evolve(v, path=tmp_path / v.name) for v in index.videos))
+    clips = TrainClips(lost, index.ids("train"), VIEWS, CLIP, CoCLR(), store, 0)
+    with pytest.raises(CprspecError, match="neither this video nor 20 others"):
+        clips.read((0, 0), Tray())

@@ -23,6 +23,7 @@ from cprspec.evaluation.features import FrozenEncoder, encode_videos
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import build_encoder, fill
 from cprspec.spec.registry import builtin_registry
+from cprspec.spec.schema import Launch
 from cprspec.video.clips import TestClips as Clips
 from cprspec.video.normalise import Normalise
 from cprspec.video.store import Store
@@ -49,7 +50,7 @@ def features_of_the_run(made, phase_name: str) -> torch.Tensor:
     ids = np.arange(len(index.videos))
     clips = Clips(index, ids, {"v": view}, phase.clip, Store())
     encoder = FrozenEncoder(network, "v", Normalise(view))
-    return encode_videos({"e": encoder}, clips, 0, Ranks(device=torch.device("cpu")))[1]["e"]
+    return encode_videos({"e": encoder}, clips, Launch(workers=0), Ranks(device=torch.device("cpu")))[1]["e"]
 
 
 @pytest.mark.parametrize("name", ["cycle", "flow"])
