@@ -1,4 +1,4 @@
-"""Damaged videos in use: what `data prepare`, and a training run straight from the files, make of random mutations.
+"""Damaged videos in use: what `data prepare` makes of random mutations, and training of a store whose files were damaged.
 
     PYTHONPATH=. python tests/video/mutated_use.py prepare|training [MUTATIONS] [SEED]
 
@@ -95,7 +95,7 @@ def prepare_mutations(folder: Path, mutations: int, seed: int) -> Used:
 
 
 def train_on_mutations(folder: Path, mutations: int, seed: int) -> tuple[Used, dict[str, int]]:
-    """A run on a store whose files are damaged after it was made, and sizes as before; counts by event of the run."""
+    """A run on a store whose files are damaged after it was made; the run, and how many clips it asked for and replaced."""
     (folder / "seeds").mkdir()
     seeds = make_seeds(folder / "seeds")
     (folder / "videos").mkdir()
