@@ -18,6 +18,7 @@ from cprspec import __version__
 from cprspec.cli_compare import compare, compare_app
 from cprspec.cli_data import data_app
 from cprspec.cli_figure import figure_app
+from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_options import Json, Plugins, Registries, print_json
 from cprspec.cli_report import report_app
@@ -44,6 +45,7 @@ app.add_typer(report_app)
 app.add_typer(search_app)
 app.add_typer(compare_app)
 app.add_typer(figure_app)
+app.add_typer(logs_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:

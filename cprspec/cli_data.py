@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,11 +102,15 @@ def index_data(
     for collection in _collections(target, roots, registries, plugins, output):
         entries = collection.listed()
         file = output or default_index(collection.root, cache_folder())
-        with filling(words=f"indexing {collection.name}") as progress:
-            made = make_index_file(
-                entries, collection.root, file, collection.name,
-                digest=digest, retry=retry, processes=workers, progress=progress,
-            )  # fmt: skip
+        try:
+            with filling(words=f"indexing {collection.name}") as progress:
+                made = make_index_file(
+                    entries, collection.root, file, collection.name,
+                    digest=digest, retry=retry, processes=workers, progress=progress,
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            print("\nstopped; the same command goes on where it was", file=sys.stderr)
+            raise typer.Exit(130) from None
         usable = usable and made.usable > 0
         records.append(made_record(collection.name, made))
         if not json:

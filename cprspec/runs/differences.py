@@ -18,7 +18,7 @@ UNREADABLE = "resolved.toml"
 
 def difference_rows(groups: Sequence[Members]) -> tuple[DifferenceRow, ...]:
     """Each key whose value is another in a later group than in the first, None where the key is absent."""
-    first, *others = [_recipe(group) for group in groups] or [None]
+    first, *others = [recipe_of(group) for group in groups] or [None]
     rows = []
     for group, recipe in zip(groups[1:], others, strict=True):
         if first is None or recipe is None:
@@ -32,7 +32,7 @@ def difference_rows(groups: Sequence[Members]) -> tuple[DifferenceRow, ...]:
     return tuple(rows)
 
 
-def _recipe(group: Members) -> dict[str, Any] | None:
+def recipe_of(group: Members) -> dict[str, Any] | None:
     """What the group learns, without its name; None where that is unknown."""
     try:
         data = json.loads(group.runs[0].recipe)

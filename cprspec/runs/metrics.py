@@ -116,11 +116,11 @@ class Threshold:
         return Threshold(text, parts["metric"], value, parts["encoder"])
 
     def missed(self, comparison: Comparison) -> list[str]:
-        """What each group has that does not reach it, in words. Of each group one figure counts: see `_counted`."""
+        """What each group has that does not reach it, in words. Of each group one figure counts: see `counted`."""
         return [line for group in comparison.groups if (line := self._missed_by(group, comparison))]
 
     def _missed_by(self, group: Group, comparison: Comparison) -> str | None:
-        found = self._counted(group, comparison)
+        found = counted(comparison, group.letter, self.metric, self.encoder)
         who = f"{group.letter} ({group.experiment})"
         of = f" of {self.encoder}" if self.encoder else ""
         if found is None or found.figure is None:
@@ -133,17 +133,21 @@ class Threshold:
             f"{who}: {self.metric} of {found.encoder} ({place}) is {found.figure.mean:.4g}{seeds}, under {self.value:g}"
         )
 
-    def _counted(self, group: Group, comparison: Comparison) -> Found | None:
-        """The figure that counts: of the encoder that is named, otherwise of the last phase that has the metric.
 
-        Of CMR units, sources come first, as published; of several data sets and protocols the first in the tables.
-        """
-        phases = list(dict.fromkeys(row.phase for row in comparison.losses))
-        fitting = [
-            found
-            for found in every_figure(comparison)
-            if (found.group, found.metric) == (group.letter, self.metric)
-            and self.encoder in {None, found.encoder}
-            and found.figure is not None
-        ]
-        return max(fitting, key=lambda f: encoder_place(f.encoder, phases), default=None)
+def counted(
+    comparison: Comparison, group: str, metric: str, encoder: str | None = None, unit: str | None = None
+) -> Found | None:
+    """The figure of `metric` that speaks for a group: of `encoder`, by default of the last phase that has the metric.
+
+    Of CMR units, sources come first, as published; of several data sets and protocols the first in the tables.
+    """
+    phases = list(dict.fromkeys(row.phase for row in comparison.losses))
+    fitting = [
+        found
+        for found in every_figure(comparison)
+        if (found.group, found.metric) == (group, metric)
+        and encoder in {None, found.encoder}
+        and (unit is None or found.unit in {None, unit})
+        and found.figure is not None
+    ]
+    return max(fitting, key=lambda found: encoder_place(found.encoder, phases), default=None)

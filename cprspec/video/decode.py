@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from cprspec.data.defects import Defect
+from cprspec.video import limits
 from cprspec.video.opening import MAX_PIXELS, BadVideo, check_size, open_video
 
 Bytes = NDArray[np.uint8]
@@ -37,6 +38,7 @@ def read_frames(path: Path, short_side: int) -> Bytes:
         frames: list[Bytes] = []
         for frame in container.decode(stream):
             frames.append(resize(frame))
+            limits.progressing()
             if len(frames) * frames[0].nbytes > MAX_BYTES:
                 reason = f"more than {MAX_BYTES >> 30} GiB of pictures; cut it into shorter videos"
                 raise BadVideo(path, reason, Defect.TOO_LARGE)

@@ -22,7 +22,7 @@ from cprspec.data.index_file import IndexFile, cannot_write, header_line, replac
 from cprspec.data.records import Record, to_line
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.video import limits
-from cprspec.video.inspect import Job, look_within_limits
+from cprspec.video.inspect import Job, look_at
 from cprspec.video.spread import Died, spread
 
 Progress = Callable[[int, int], None]
@@ -84,9 +84,9 @@ def make_index_file(
 
 def look_at_all(jobs: Sequence[Job], processes: int | None = None) -> Iterator[Record]:
     """The record of each file, as they come; one that kills its process, or that the kernel's limits end, is bad."""
-    get_context("forkserver").set_forkserver_preload([look_within_limits.__module__])
+    get_context("forkserver").set_forkserver_preload([look_at.__module__])
     count = min(processes or os.cpu_count() or 1, len(jobs))
-    for job, outcome in spread(look_within_limits, jobs, count, begin=limits.bound_memory) if jobs else ():
+    for job, outcome in spread(look_at, jobs, count, begin=limits.limit_time_and_memory) if jobs else ():
         yield _dead(job, outcome.exitcode) if isinstance(outcome, Died) else outcome
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,17 +34,8 @@ class Job:
     decode: bool = True
 
 
-def look_within_limits(job: Job) -> Record:
-    """`look_at` in a process of its own, which the kernel ends where a limit is passed."""
-    limits.progressing()
-    try:
-        return look_at(job, limits.progressing)
-    finally:
-        limits.done()
-
-
-def look_at(job: Job, progressing: Callable[[], None] = lambda: None) -> Record:
-    """What is true of the file. Never raises for what a file may hold; `progressing` is called at least once a frame."""
+def look_at(job: Job) -> Record:
+    """What is true of the file. Never raises for what a file may hold; where `limits` hold, they may end the process."""
     try:
         before = job.path.stat()
     except (OSError, ValueError):
@@ -56,10 +46,10 @@ def look_at(job: Job, progressing: Callable[[], None] = lambda: None) -> Record:
         mtime_ns=before.st_mtime_ns if before else None,
         sha256=None,
     )
-    pass_ = _Pass(progressing)
+    pass_ = _Pass()
     try:
         regular_file(job.path)
-        digest = _digest(job.path, progressing) if job.digest else None
+        digest = _digest(job.path) if job.digest else None
         record = evolve(record, sha256=digest)
         if job.decode:
             with open_video(job.path) as (container, stream):
@@ -81,12 +71,13 @@ def _identity(facts: os.stat_result | None) -> tuple[int, ...]:
     return () if facts is None else (facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
-def _digest(path: Path, progressing: Callable[[], None]) -> str:
+def _digest(path: Path) -> str:
     hasher = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             hasher.update(chunk)
-            progressing()
+            limits.progressing()
+    limits.done()
     return hasher.hexdigest()
 
 
@@ -94,7 +85,6 @@ def _digest(path: Path, progressing: Callable[[], None]) -> str:
 class _Pass:
     """What is gathered of a video while its frames are decoded, eight bytes a number: videos may be long."""
 
-    progressing: Callable[[], None]
     times: array[int] = field(factory=lambda: array("q"))
     order: array[int] = field(factory=lambda: array("q"))
     keys: array[int] = field(factory=lambda: array("q"))
@@ -114,7 +104,7 @@ class _Pass:
             self.packets += packet.size > 0 or packet.pts is not None  # the last is the end, and no packet
             for frame in packet.decode():
                 self._count(frame)
-            self.progressing()
+            limits.progressing()
 
     def _count(self, frame: VideoFrame) -> None:
         self.first = self.first or frame

@@ -1,7 +1,7 @@
 """What a process that decodes files of strangers may take before the kernel ends it: computing, waiting, memory.
 
-A decoder that spins in C cannot be interrupted from Python, so the limits are the kernel's timers with their default action:
-only for processes that somebody can do without, see `spread`.
+A decoder that spins in C cannot be interrupted from Python, so the limits are the kernel's timers with their default action.
+They hold in processes that asked for them because somebody can do without them, see `spread`; elsewhere nothing happens.
 """
 
 from __future__ import annotations
@@ -23,8 +23,18 @@ MEMORY_BYTES = 300 << 20
 """What decoding may take over an idle process."""
 
 
-def bound_memory() -> None:
-    """Let this process have `MEMORY_BYTES` more than now, and leave no core file. Linux alone knows how much it has."""
+_limited = False
+
+
+def limit_time() -> None:
+    """Let the kernel end this process when a file takes too long."""
+    global _limited  # noqa: PLW0603  a fact of this process
+    _limited = True
+
+
+def limit_time_and_memory() -> None:
+    """The same when it needs `MEMORY_BYTES` more than now; Linux alone knows how much that is."""
+    limit_time()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         status = Path("/proc/self/status").read_text("ascii")
@@ -35,15 +45,17 @@ def bound_memory() -> None:
 
 
 def progressing() -> None:
-    """There is progress: the limits of time begin anew."""
-    signal.setitimer(signal.ITIMER_PROF, COMPUTE_S)
-    signal.setitimer(signal.ITIMER_REAL, WAIT_S)
+    """There is progress with a file: the limits of time begin anew."""
+    if _limited:
+        signal.setitimer(signal.ITIMER_PROF, COMPUTE_S)
+        signal.setitimer(signal.ITIMER_REAL, WAIT_S)
 
 
 def done() -> None:
-    """Nothing is being decoded any more."""
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    """No file is being decoded any more."""
+    if _limited:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def flaw_of_death(exitcode: int) -> Flaw:

@@ -2,7 +2,7 @@
 
 Only regular files are opened, with no protocol but `file` and no format that names further files; pictures are bounded before
 one is decoded, and a file system that stalls is given up. What hangs or dies inside the decoder itself cannot be stopped
-from within a process: `limits` and `processes` do that for passes over whole collections.
+from within a process: `limits` and `spread` do that for passes over whole collections.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from cprspec.data.defects import Defect
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
+from cprspec.video import limits
 from cprspec.video.containers import declared_end
 
 MAX_PIXELS = 9_400_000
@@ -77,6 +78,7 @@ def regular_file(path: Path) -> os.stat_result:
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The opened container of a regular file, and its stream of pictures. Whatever goes wrong inside is a `BadVideo`."""
     opened = False
+    limits.progressing()
     try:
         _whole(path, regular_file(path).st_size)
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(MAX_PIXELS)}
@@ -89,6 +91,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise
     except Exception as error:  # PyAV's errors are not one family
         raise _refused(path, error, opened) from error
+    finally:
+        limits.done()
 
 
 def _whole(path: Path, size: int) -> None:

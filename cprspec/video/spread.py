@@ -97,7 +97,7 @@ def _start(work: Callable[[J], R], begin: Callable[[], None] | None) -> _Worker[
         ours.recv()  # it is ready: from here on, only a job can be what it dies of
     except (EOFError, OSError) as error:
         process.join()
-        hint = "is there memory for more processes? fewer of them: --workers 1"
+        hint = "is there memory for more processes?"
         problem = Problem(f"a process that decodes videos died at its start ({process.exitcode})", hint=hint)
         raise CprspecError(problem, exit_code=1) from error
     return _Worker(process, ours)

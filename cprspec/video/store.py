@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -26,9 +22,11 @@ from numpy.typing import NDArray
 from cprspec.components.views import Flow
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import View
+from cprspec.video import limits
 from cprspec.video.decode import read_frames
 from cprspec.video.flow import compute_flow, quantise
 from cprspec.video.opening import BadVideo
+from cprspec.video.spread import Died, spread
 
 Bytes = NDArray[np.uint8]
 
@@ -126,20 +124,14 @@ class Store:
         missing = [p for p in dict.fromkeys(paths) if not all(self.holds(p, v, short_side) for v in wanted)]
         if not missing:
             return
-        problems: list[Problem] = []
+        bad: dict[Path, Sequence[Problem]] = {}
         empty = Store(self._folder, self._max_bytes / 2**30)  # its digests would be sent with every job
         jobs = [(empty, path, wanted, short_side) for path in missing]
-        try:
-            with ProcessPoolExecutor(max(1, workers), get_context("forkserver"), _start_worker) as pool:
-                for done, bad in enumerate(pool.map(_prepare, jobs, chunksize=4), start=1):
-                    problems += bad
-                    if progress:
-                        progress(done, len(missing))
-        except BrokenProcessPool as error:
-            hint = "run again; if it happens again, use fewer workers, and look for a damaged video"
-            raise CprspecError(
-                Problem("a process that decodes videos died (memory?)", hint=hint), exit_code=1
-            ) from error
+        for done, (job, outcome) in enumerate(spread(_prepare, jobs, workers, begin=_start_worker), start=1):
+            bad[job[1]] = _of_death(job[1], outcome) if isinstance(outcome, Died) else outcome
+            if progress:
+                progress(done, len(missing))
+        problems = [problem for path in missing for problem in bad[path]]
         if problems:
             raise CprspecError(list(dict.fromkeys(problems)), exit_code=1)
         self._make_room()
@@ -260,6 +252,12 @@ def _prepare(job: tuple[Store, Path, tuple[View, ...], int]) -> list[Problem]:
     return []
 
 
+def _of_death(path: Path, died: Died) -> Sequence[Problem]:
+    """What to say of the video that a process died of."""
+    flaw = limits.flaw_of_death(died.exitcode)
+    return BadVideo(path, flaw.reason, flaw.defect).problems
+
+
 def _start_worker() -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and stops the pool
+    limits.limit_time()

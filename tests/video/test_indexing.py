@@ -104,7 +104,7 @@ def test_a_digest_that_is_wanted_and_missing_is_made_up_for(three, tmp_path):
 
 
 def test_files_that_kill_or_hang_the_decoder_are_bad_and_the_others_are_not(three, tmp_path, monkeypatch):
-    monkeypatch.setattr(indexing, "look_within_limits", look_or_die)
+    monkeypatch.setattr(indexing, "look_at", look_or_die)
     index(three, tmp_path / "i")
     found = records(tmp_path / "i")
     assert found["jump/a.mp4"].flaw.defect == Defect.CRASH and found["jump/b.mp4"].flaw.defect == Defect.TOO_SLOW

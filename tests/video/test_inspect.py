@@ -11,7 +11,7 @@ from hostile_videos import KINDS, pictures, write_video
 from small_videos import make_video
 
 from cprspec.data.defects import Defect
-from cprspec.video import inspect
+from cprspec.video import inspect, limits
 from cprspec.video.decode import read_frames
 from cprspec.video.inspect import Job, look_at
 from cprspec.video.opening import BadVideo
@@ -105,6 +105,15 @@ def test_no_output_is_larger_than_the_clip_asks_for(tmp_path):
             assert min(frames.shape[1:3]) == 48 and max(frames.shape[1:3]) <= 48 * 2
 
 
+def test_several_sizes_in_one_video_become_that_of_the_first(tmp_path):
+    parts = [write_video(tmp_path / f"{w}.ts", pictures(6, w, h), g="3") for w, h in ((96, 72), (64, 96))]
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    facts, frames = look(path).video, read_frames(path, 48)
+    assert (facts.width, facts.height) == (96, 72) and facts.frames == len(frames) > 6
+    assert frames.shape[1:] == (48, 64, 3)
+
+
 def test_the_digest_is_that_of_the_file(tmp_path):
     path = make_video(tmp_path / "x.mp4", 5)
     record = look(path)
@@ -128,12 +137,16 @@ def test_a_file_that_changes_while_it_is_read_is_bad(tmp_path, monkeypatch):
     path = make_video(tmp_path / "x.mp4", 5)
     flaws = []
     for change in (lambda: os.utime(path, (1, 1)), path.unlink):
-        monkeypatch.setattr(inspect, "_digest", lambda _path, _progressing, change=change: change() or "0" * 64)
+        monkeypatch.setattr(inspect, "_digest", lambda _path, change=change: change() or "0" * 64)
         flaws.append(look(path).flaw.defect)
     assert flaws == [Defect.CHANGED, Defect.MISSING]
 
 
-def test_progress_is_told_at_least_once_a_frame(tmp_path):
+def test_progress_is_told_at_least_once_a_frame(tmp_path, monkeypatch):
     path, calls = make_video(tmp_path / "x.mp4", 12), []
-    look_at(Job(path, "x"), lambda: calls.append(1))
+    monkeypatch.setattr(limits, "progressing", lambda: calls.append(1))
+    look(path)
+    assert len(calls) >= 12
+    calls.clear()
+    read_frames(path, 32)
     assert len(calls) >= 12

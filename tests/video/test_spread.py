@@ -37,7 +37,7 @@ def work(job):
 def small_limits():
     """The limits of the processes here: fractions of a second."""
     limits.COMPUTE_S, limits.WAIT_S = 0.2, 0.4
-    limits.bound_memory()
+    limits.limit_time_and_memory()
 
 
 def cannot_begin():

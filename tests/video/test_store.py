@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,23 @@ def test_fill_prepares_everything_and_names_every_bad_video(tmp_path, monkeypatc
     monkeypatch.setattr(store_module, "read_frames", no_decoding)
     assert [len(store.read(p, Flow(), 36)) for p in paths] == [9, 10, 11]
     store.fill(paths, [Rgb(), Flow()], 36, 2, no_decoding)  # nothing is missing, so nothing is reported
+
+
+def prepare_or_die(job):
+    """A decoder that crashes on b.mp4."""
+    if job[1].name == "b.mp4":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    job[0].read(job[1], Rgb(), job[3])
+    return []
+
+
+def test_a_video_that_the_decoder_dies_of_is_named_and_the_others_are_prepared(tmp_path, monkeypatch):
+    paths = [make_video(tmp_path / f"{name}.mp4", 5 + i) for i, name in enumerate("abc")]
+    monkeypatch.setattr(store_module, "_prepare", prepare_or_die)
+    store = Store(tmp_path / "store")
+    with pytest.raises(CprspecError, match=r"^\S*b.mp4: not a readable video: the decoder crashed \(SIGSEGV\)$"):
+        store.fill(paths, [Rgb()], 36, workers=1)
+    assert [store.holds(path, Rgb(), 36) for path in paths] == [True, False, True]
 
 
 def test_least_recently_used_goes_first_and_what_is_read_stays_readable(tmp_path):

@@ -33,6 +33,9 @@ HATCHES = ("", "/////", ".....", "xxxxx")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
 
+SHADES = "Blues"
+"""Of heat maps: darker is more, in grey as well."""
+
 LONGEST_LABEL = 40
 _DOTS_PER_INCH = 300
 _NO_CHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
@@ -131,6 +134,11 @@ def legend_above(figure: Figure, shown: Sequence[Artist], columns: int) -> None:
     longest = max(len(name) for name in names) * 0.062 + 0.45  # inches: 7 pt letters, and the sign before them
     room = max(1, min(len(names), int(WIDTHS[columns] / longest)))
     figure.legend(shown, names, loc="outside upper center", ncols=room)
+
+
+def ink_on(shade: float) -> str:
+    """The colour of text on a cell of `SHADES`; `shade` from 0, white, to 1."""
+    return "white" if shade > 0.55 else "black"
 
 
 def nothing(what: str, hint: str | None = None) -> CprspecError:
