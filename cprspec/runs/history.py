@@ -122,13 +122,13 @@ class History:
         began = time.monotonic()
         while True:
             with self.lock:
-                some = list(self._tail.poll(_CHUNK))
+                some = self._tail.poll(_CHUNK)
                 if self._tail.generation != self._generation:
                     self._generation = self._tail.generation
                     self._clear()
                 for event in some:
                     self._take(event)
-            if not some:
+            if self._tail.caught_up:
                 return False
             if time.monotonic() - began > budget_s:
                 return True

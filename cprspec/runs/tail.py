@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from attrs import define, field, fields, frozen
+from attrs import NOTHING, define, field, fields, frozen
 
 from cprspec.errors import CprspecError, Problem
 from cprspec.runs.events import EVENTS, HEADER_KIND, Epoch, Event, PhaseFinished, PhaseStarted, Resumed, Step
@@ -54,8 +54,8 @@ def read_events(path: Path, *, without: Collection[type[Event]] = ()) -> tuple[l
     """
     tail = LogTail(path, without=without)
     events: list[Event] = []
-    while some := list(tail.poll()):
-        events += some
+    while not tail.caught_up:
+        events += tail.poll()
     if tail.problem is not None:
         raise CprspecError(Problem(f"{path}: cannot be read: {tail.problem}"), exit_code=1)
     return drop_superseded(events), tail.damage
@@ -71,7 +71,8 @@ class LogTail:
     """Follows one log: each `poll` gives the events that were added since the last.
 
     A log that became shorter or was replaced is read from its start again; `generation` then grows by one, and what was
-    given before is void. `problem` says why the log cannot be opened, None while it can.
+    given before is void. `problem` says why the log cannot be opened, None while it can; `caught_up`, whether the last `poll`
+    found nothing more to read.
 
     `every` may be set at any time: of step events only each `every`-th is given from the next `poll` on. The others cost
     next to nothing, so that a log of a million steps is read in about a second; damage in them is not noticed.
@@ -81,6 +82,7 @@ class LogTail:
         self.path = path
         self._without = {kind.kind for kind in without}
         self.problem: str | None = None
+        self.caught_up = False
         self.generation = 0
         self.every = 1
         self._identity: tuple[int, int] | None = None
@@ -94,15 +96,11 @@ class LogTail:
         self._skipping = False
         self._steps = 0
 
-    def poll(self, budget: int = READ_BUDGET) -> Iterator[Event]:
-        """The next events; reads at most `budget` bytes. No event: nothing new (or only damage and unknown kinds)."""
-        found: list[Event] = []
-        while not found:
-            data = self._read(budget)
-            if not data:
-                break
-            found = list(self._lines(data))
-        return iter(found)
+    def poll(self, budget: int = READ_BUDGET) -> list[Event]:
+        """The events in the next `budget` bytes: none where these are all damage, and none once it has `caught_up`."""
+        data = self._read(budget)
+        self.caught_up = not data
+        return list(self._lines(data))
 
     def _read(self, budget: int) -> bytes:
         try:
@@ -252,18 +250,24 @@ class _Reader:
 
     kind: type[Event]
     checks: tuple[tuple[str, Check, bool], ...]
+    since_later: frozenset[str]
+    """Fields with a default: logs from before there were such fields are without them."""
 
     @classmethod
     def of(cls, kind: type[Event]) -> _Reader:
         types = get_type_hints(kind)
         return cls(
-            kind, tuple((f.name, _CHECKS[types[f.name]], types[f.name] == tuple[str, ...]) for f in fields(kind))
+            kind,
+            tuple((f.name, _CHECKS[types[f.name]], types[f.name] == tuple[str, ...]) for f in fields(kind)),
+            frozenset(f.name for f in fields(kind) if f.default is not NOTHING and f not in fields(Event)),
         )
 
     def read(self, data: dict[str, Any]) -> Event:
         values: dict[str, Any] = {}
         for name, check, is_tuple in self.checks:
             if name not in data:
+                if name in self.since_later:
+                    continue
                 raise NoEventError(f"'{self.kind.kind}' without '{name}'")
             value = data[name]
             if not check(value):

@@ -40,8 +40,9 @@ def watch(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> Iterator[
     tail.every = _PAST_EVERY
     while True:
         status = read_status(run, [])  # before the events: an end that it tells of has its event in the log
-        while some := list(tail.poll()):
-            yield from some
+        yield from tail.poll()
+        while not tail.caught_up:
+            yield from tail.poll()
         if not caught:
             caught, tail.every = True, 1
             yield Caught()

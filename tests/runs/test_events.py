@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,7 +52,7 @@ def test_every_kind_comes_back_as_it_was(tmp_path):
         written = [log.write(event) for event in all_kinds()]
     assert {type(event) for event in written} == set(EVENTS)
     tail = LogTail(path)
-    assert list(tail.poll()) == written
+    assert tail.poll() == written
     assert tail.damage.count == tail.damage.unknown == 0
     header = json.loads(path.read_text().splitlines()[0])
     assert (header["schema"], header["kind"]) == (1, "events")
@@ -182,6 +183,30 @@ def test_kinds_that_are_not_wanted_are_passed_over(log_path):
     assert (damage.count, damage.unknown) == (0, 0)
 
 
+def test_logs_from_before_a_field_are_read_with_its_default(tmp_path):
+    path = tmp_path / "e.jsonl"
+    with EventLog(path) as log:
+        for event in all_kinds():
+            log.write(event)
+    later = {field.name for kind in EVENTS for field in attrs.fields(kind) if field.default is not attrs.NOTHING}
+    assert {"decode_s", "augment_s", "replaced"} <= later
+    later -= {"time", "t_s"}  # which every log has
+    old = [{name: value for name, value in json.loads(line).items() if name not in later} for line in path.open()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in old))
+    found, damage = read_events(path)
+    assert damage.count == 0
+    assert {type(event) for event in found} == set(EVENTS)
+    assert [event.replaced for event in found if isinstance(event, events.Epoch)] == [0]
+
+
+def test_a_poll_reads_no_more_than_its_budget_of_a_log_that_is_all_damage(tmp_path):
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(b"no event\n" * 1000)
+    tail = LogTail(path)
+    assert tail.poll(900) == []
+    assert (tail.damage.count, tail.caught_up) == (100, False)
+
+
 def test_missing_log_is_one_clear_error(tmp_path):
     with pytest.raises(CprspecError, match="none\\.jsonl"):
         read_events(tmp_path / "none.jsonl")
@@ -196,19 +221,19 @@ def test_tail_gives_each_event_once_however_the_bytes_arrive(log_path, tmp_path)
     for start in range(0, len(whole), 37):
         with growing.open("ab") as file:
             file.write(whole[start : start + 37])
-        found += list(tail.poll(budget=13))
-    while some := list(tail.poll(budget=13)):
-        found += some
+        found += tail.poll(budget=13)
+    while not tail.caught_up:
+        found += tail.poll(budget=13)
     assert found == expected
     assert tail.damage.count == 0
 
 
 def test_tail_starts_over_when_the_log_is_replaced_or_shorter(log_path):
     tail = LogTail(log_path)
-    first = list(tail.poll())
-    assert (tail.generation, list(tail.poll())) == (0, [])
+    first = tail.poll()
+    assert (tail.generation, tail.poll()) == (0, [])
     os.truncate(log_path, 500)
-    again = list(tail.poll())
+    again = tail.poll()
     assert tail.generation == 1
     assert again == first[: len(again)]
     other = log_path.with_name("other")
@@ -219,7 +244,7 @@ def test_tail_starts_over_when_the_log_is_replaced_or_shorter(log_path):
     assert [type(event) for event in tail.poll()] == [events.Step, events.Warned]
     assert tail.generation == 2
     log_path.unlink()
-    assert list(tail.poll()) == []
+    assert tail.poll() == []
     assert tail.problem
 
 

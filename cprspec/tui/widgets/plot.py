@@ -36,8 +36,10 @@ class _Formatter(NumericAxisFormatter):
     """Ticks in few characters, as long as they differ so."""
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        short = [figure(round(tick, 12)) for tick in ticks]
-        return short if len(set(short)) == len(short) else super().get_labels_for_ticks(ticks)
+        for labels in ([figure(round(tick, 12)) for tick in ticks], [f"{tick:.4g}" for tick in ticks]):
+            if len(set(labels)) == len(labels):
+                return labels
+        return super().get_labels_for_ticks(ticks)
 
 
 class _LogFormatter(NumericAxisFormatter):
@@ -96,7 +98,7 @@ class MetricPlot(Vertical):
         ]
         plot.set_y_formatter(_LogFormatter() if self._view.log else _Formatter())
         window = self._view.window or (None, None)
-        plot.set_xlimits(*window)
+        plot.set_xlimits(*(self._one_place() if window == (None, None) else window))
         plot.set_ylimits(*self._flat())
         # Drawn backwards, so that the watched run lies on top.
         for number in reversed(range(len(self.curves))):
@@ -109,6 +111,14 @@ class MetricPlot(Vertical):
                 inside = np.flatnonzero(x <= window[1]) if window[1] is not None else np.arange(len(x))
                 at = sorted({int(inside[round(share * (len(inside) - 1))]) for share in _LETTERED if len(inside)})
                 plot.scatter(x[at], y[at], marker=curve.letter, marker_style=f"bold {colour}")
+
+    def _one_place(self) -> tuple[float | None, float | None]:
+        """Limits of the x axis where there is one place only, about which the plot would show millionths; else None."""
+        places = {float(place) for curve in self.curves if len(curve.x) for place in (curve.x[0], curve.x[-1])}
+        if len(places) != 1:
+            return None, None
+        (place,) = places
+        return place - 1, place + 1
 
     def _flat(self) -> tuple[float | None, float | None]:
         """Limits of the y axis for curves that never change, which the plot would magnify to noise; else None."""
