@@ -2,8 +2,8 @@
 
     python benchmarks/s3d_speed.py [ROUNDS]
 
-One thread, clips [4,3,16,112,112], interleaved; CPU time. The share of the matrix-product rate is of the network's
-convolutions (counted) in the whole time. bf16 is skipped, with a word, where the processor has no instructions for it.
+One thread, clips [4,3,16,112,112], interleaved; CPU time. Forward alone is in evaluation mode, as an encoder is asked for
+features. bf16 is skipped, with a word, where the processor has no instructions for it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def step(network: nn.Module, run: Network, clip: Tensor, dtype: torch.dtype | No
     return once
 
 
-def forward(run: Network, clip: Tensor) -> Callable[[], None]:
-    """Forward alone, without anything kept."""
+def forward(run: Network, clip: Tensor, dtype: torch.dtype | None) -> Callable[[], None]:
+    """Forward of `run` alone under autocast to `dtype`, without anything kept."""
 
     def once() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype is not None):
             run(clip)
 
     return once
@@ -63,6 +63,17 @@ def main() -> None:
     }
     if bf16:
         ways["bf16 autocast"] = step(ours, ours, ours_clip, torch.bfloat16)
+    table(interleaved(ways, rounds), "torchvision")
+
+    print("forward alone")
+    theirs.eval()
+    ours.eval()
+    ways = {
+        "torchvision": forward(theirs.features, clip, None),
+        "float32": forward(ours, ours_clip, None),
+    }
+    if bf16:
+        ways["bf16 autocast"] = forward(ours, ours_clip, torch.bfloat16)
     table(interleaved(ways, rounds), "torchvision")
 
 

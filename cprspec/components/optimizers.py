@@ -29,7 +29,7 @@ class Adam(Optimizer):
         """The torch optimiser over `parameters`."""
         import torch
 
-        return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=True)
 
 
 @frozen(kw_only=True)

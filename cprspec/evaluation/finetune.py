@@ -26,6 +26,7 @@ from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.encoders import Trained
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.gradients import share_gradients, take_from_first
+from cprspec.learning.optimizer_state import optimizer_tensors, restore_optimizer
 from cprspec.models.heads import Classifier
 from cprspec.video.normalise import Normalise
 from cprspec.video.sampling import generator
@@ -183,10 +184,7 @@ def keep(task: Task, optimizer: torch.optim.Optimizer, place: Place, best: dict[
     """Keep everything that going on needs."""
     tensors = {f"model.{key}": value for key, value in task.model.state_dict().items()}
     tensors |= {f"best.{key}": value for key, value in best.items()}
-    for name, parameter in task.model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if value is not None:
-                tensors[f"optimizer.{name}|{key}"] = torch.as_tensor(value)
+    tensors |= optimizer_tensors(task.model, optimizer)
     facts = {**asdict(place), "lowest": None if place.lowest == math.inf else place.lowest}
     task.kept.put(f"{task.name}@training", tensors, {**facts, "world": task.trained.ranks.world})
 
@@ -202,10 +200,7 @@ def restore(task: Task, optimizer: torch.optim.Optimizer, best: dict[str, Tensor
         raise CprspecError(Problem(f"evaluation was begun by {was} processes, which others cannot continue", hint=hint))
     task.model.load_state_dict(_under("model.", tensors))
     best.update({key: value.to(task.trained.ranks.device) for key, value in _under("best.", tensors).items()})
-    for name, parameter in task.model.named_parameters():
-        if slots := _under(f"optimizer.{name}|", tensors):
-            # Adam keeps its step count on the CPU and its moments where the parameter is.
-            optimizer.state[parameter] = {k: v if v.ndim == 0 else v.to(parameter.device) for k, v in slots.items()}
+    restore_optimizer(task.model, optimizer, tensors)
     return Place(**{**facts, "lowest": math.inf if facts["lowest"] is None else facts["lowest"]})
 
 

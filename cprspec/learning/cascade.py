@@ -5,11 +5,17 @@ stage before kept; odd stages score the main (mining) view, even ones the auxili
 the main view and goes straight to `topk`. One stage is CoCLR's top-k. Rows that are not eligible are out in every stage,
 and no stage keeps fewer than `topk` (PROTOCOL 0.3).
 
+Both views are scored once; stages then select among scores. No stage but the last puts what it keeps in order, since
+sorting half a bank costs several times what finding that half does.
+
 Shapes: N queries, K bank rows, D features, P positives mined for each query, C rows a stage keeps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from attrs import field, frozen
 from torch import Tensor
@@ -19,16 +25,25 @@ NONE = -1
 """In place of a bank row where there is none."""
 
 
+SCORES_AT_ONCE = 2**25
+"""Scores of one view in memory at a time, 128 MiB: more queries than that are mined for in turn."""
+
+
 @frozen
 class Mined:
-    """What a miner chose: bank rows `[N,P]` int64, best first, -1 for none; and what each stage kept, `[N,C]` alike."""
+    """What a miner chose: bank rows `[N,P]` int64, best first, -1 for none; and what each stage kept, `[N,C]` alike.
+
+    `scores`: each stage's of its survivors, `[N,C]`, -inf for none; then survivors are in no order but the last stage's.
+    None: survivors stand best first.
+    """
 
     rows_NP: Tensor
     survivors: tuple[Tensor, ...]
+    scores: tuple[Tensor, ...] | None = None
 
 
-Plan = tuple[tuple[bool, int], ...]
-"""For each stage: whether it scores the main view, and how many rows it keeps."""
+Plan = tuple[tuple[bool, int, bool], ...]
+"""For each stage: whether it scores the main view, how many rows it keeps, and whether it is the last, in order."""
 
 
 @frozen(eq=False)
@@ -40,29 +55,43 @@ class Scores:
 
     by_main_NK: Tensor
     by_aux_NK: Tensor
-    _kept: dict[Plan, tuple[Tensor, Tensor]] = field(factory=dict, init=False)
+    _kept: dict[Plan, tuple[Tensor, Tensor, Tensor]] = field(factory=dict, init=False)
 
     @classmethod
     def of(
         cls, main_ND: Tensor, aux_ND: Tensor, bank_main_KD: Tensor, bank_aux_KD: Tensor, eligible_NK: Tensor
     ) -> Scores:
         """The similarity of each query to each bank row, in both views; features are normalised."""
-        by_main_NK = (main_ND @ bank_main_KD.T).masked_fill(~eligible_NK, -torch.inf)
-        return cls(by_main_NK, (aux_ND @ bank_aux_KD.T).masked_fill(~eligible_NK, -torch.inf))
+        by_main_NK = (main_ND @ bank_main_KD.T).masked_fill_(~eligible_NK, -torch.inf)
+        return cls(by_main_NK, (aux_ND @ bank_aux_KD.T).masked_fill_(~eligible_NK, -torch.inf))
 
-    def keep(self, plan: Plan) -> tuple[Tensor, Tensor]:
-        """The bank rows `[N,C]` that the last stage of `plan` keeps, best first, and the same with -1 for none."""
-        if not plan:
-            rows_NK = torch.arange(self.by_main_NK.shape[1], device=self.by_main_NK.device).expand_as(self.by_main_NK)
-            return rows_NK, rows_NK
+    def keep(self, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
+        """What the last stage of `plan` keeps: bank rows `[N,C]`, their scores, and the rows with -1 for none.
+
+        The last stage of a cascade (it keeps what is mined) gives the best first, others in no order.
+        """
         if plan not in self._kept:
-            rows_NC, _ = self.keep(plan[:-1])
-            by_main, size = plan[-1]
-            scores_NK = self.by_main_NK if by_main else self.by_aux_NK
-            best = scores_NK.gather(1, rows_NC).topk(min(size, rows_NC.shape[1]))
-            rows_NC = rows_NC.gather(1, best.indices)
-            self._kept[plan] = rows_NC, rows_NC.masked_fill(best.values == -torch.inf, NONE)
+            by_main, size, ordered = plan[-1]
+            rows_NC, scores_NC = None, self.by_main_NK if by_main else self.by_aux_NK
+            if len(plan) > 1:
+                rows_NC, _, _ = self.keep(plan[:-1])
+                scores_NC = scores_NC.gather(1, rows_NC)
+            place_NC = best(scores_NC, min(size, scores_NC.shape[1]), ordered)
+            scores_NC = scores_NC.gather(1, place_NC)
+            rows_NC = place_NC if rows_NC is None else rows_NC.gather(1, place_NC)
+            self._kept[plan] = rows_NC, scores_NC, rows_NC.masked_fill(scores_NC == -torch.inf, NONE)
         return self._kept[plan]
+
+
+def best(scores_NC: Tensor, size: int, ordered: bool) -> Tensor:
+    """The places `[N,size]` of each row's highest scores, `ordered` with the highest first."""
+    if ordered or scores_NC.device.type != "cpu":
+        return scores_NC.topk(size, sorted=ordered).indices
+    # numpy selects in a quarter of the time of topk without sorting (benchmarks/cascade_speed.py).
+    others = scores_NC.shape[1] - size
+    if others == 0 or size == 0:
+        return torch.arange(size).expand(len(scores_NC), size)
+    return torch.from_numpy(np.argpartition(scores_NC.numpy(), others, axis=1)[:, others:])
 
 
 @frozen(kw_only=True)
@@ -84,19 +113,23 @@ class Cascade:
         generator: torch.Generator | None = None,
     ) -> Mined:
         """Mine for each query among its eligible rows. Features are normalised; `generator` is not used."""
-        return self.choose(Scores.of(main_ND, aux_ND, bank_main_KD, bank_aux_KD, eligible_NK))
+        at_once = max(1, SCORES_AT_ONCE // max(1, len(bank_main_KD)))
+        some = zip(main_ND.split(at_once), aux_ND.split(at_once), eligible_NK.split(at_once), strict=True)
+        return joined([self.choose(Scores.of(main, aux, bank_main_KD, bank_aux_KD, may)) for main, aux, may in some])
 
     def choose(self, scores: Scores) -> Mined:
         """Mine by similarities that are known already."""
         plan = self.plan(scores.by_main_NK.shape[1])
-        survivors = tuple(scores.keep(plan[:stage])[1] for stage in range(1, self.stages + 1))
-        rows_NP = survivors[-1]
-        return Mined(pad(rows_NP, (0, self.topk - rows_NP.shape[1]), value=NONE), survivors)
+        kept = [scores.keep(plan[:stage]) for stage in range(1, self.stages + 1)]
+        rows_NP = kept[-1][2]
+        missing = self.topk - rows_NP.shape[1]
+        survivors, scores_of = tuple(rows for _, _, rows in kept), tuple(of_them for _, of_them, _ in kept)
+        return Mined(pad(rows_NP, (0, missing), value=NONE), survivors, scores_of)
 
     def plan(self, bank_size: int) -> Plan:
         """What each stage scores, and how many rows of a bank of `bank_size` it keeps."""
         stages = range(1, self.stages + 1)
-        return tuple((s % 2 == 1 or s == self.stages, self.keeps(s, bank_size)) for s in stages)
+        return tuple((s % 2 == 1 or s == self.stages, self.keeps(s, bank_size), s == self.stages) for s in stages)
 
     def keeps(self, stage: int, bank_size: int) -> int:
         """How many rows `stage` (from 1) keeps of a bank of `bank_size`."""
@@ -104,6 +137,15 @@ class Cascade:
             return self.topk
         # The published code truncates the floating-point product: 100 rows at .7**2 are 48.
         return max(int(bank_size * self.ratio**stage), self.topk)
+
+
+def joined(parts: Sequence[Mined]) -> Mined:
+    """What was mined for some queries after others, as one; all by the same cascade."""
+    if len(parts) == 1:
+        return parts[0]
+    survivors = tuple(torch.cat(stage) for stage in zip(*(part.survivors for part in parts), strict=True))
+    scores = tuple(torch.cat(stage) for stage in zip(*(part.scores or () for part in parts), strict=True))
+    return Mined(torch.cat([part.rows_NP for part in parts]), survivors, scores)
 
 
 @frozen(kw_only=True)

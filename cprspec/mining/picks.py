@@ -43,14 +43,22 @@ def stage_ranks(mined: Mined, query_R: Tensor) -> Tensor:
     rows_RP = mined.rows_NP[query_R]
     first_RP = (rows_RP < 0).byte().argsort(dim=1, stable=True)[:, :RANKS_SHOWN]
     rows_RP = pad(rows_RP.gather(1, first_RP), (0, RANKS_SHOWN - first_RP.shape[1]), value=NONE)
-    ranks_SRP = [_ranks(rows_RP, survivors_NC[query_R]) for survivors_NC in mined.survivors]
+    scores = mined.scores or (None,) * len(mined.survivors)
+    ranks_SRP = [
+        _ranks(rows_RP, survivors_NC[query_R], None if scores_NC is None else scores_NC[query_R])
+        for survivors_NC, scores_NC in zip(mined.survivors, scores, strict=True)
+    ]
     return torch.stack(ranks_SRP, dim=2) if ranks_SRP else rows_RP.new_empty((*rows_RP.shape, 0))
 
 
-def _ranks(rows_RP: Tensor, survivors_RC: Tensor) -> Tensor:
-    """The place of each row among a stage's survivors, of which some are missing (-1)."""
+def _ranks(rows_RP: Tensor, survivors_RC: Tensor, scores_RC: Tensor | None) -> Tensor:
+    """The place of each row among a stage's survivors, of which some are missing (-1): by score, or as they stand."""
     survivors_RC = pad(survivors_RC, (0, 1), value=NONE)  # so that there is one
     same_RPC = survivors_RC[:, None] == rows_RP[..., None]
-    place_RC = (survivors_RC >= 0).cumsum(1) - 1
-    place_RP = place_RC.gather(1, same_RPC.byte().argmax(2))
-    return place_RP.masked_fill(~same_RPC.any(2) | (rows_RP < 0), NONE)
+    place_RP = same_RPC.byte().argmax(2)
+    if scores_RC is None:
+        rank_RP = ((survivors_RC >= 0).cumsum(1) - 1).gather(1, place_RP)
+    else:
+        scores_RC = pad(scores_RC, (0, 1), value=-torch.inf)
+        rank_RP = (scores_RC[:, None] > scores_RC.gather(1, place_RP)[..., None]).sum(2)
+    return rank_RP.masked_fill(~same_RPC.any(2) | (rows_RP < 0), NONE)

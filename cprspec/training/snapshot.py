@@ -9,6 +9,7 @@ import torch
 from attrs import asdict, evolve
 
 from cprspec.errors import CprspecError, Place, Problem
+from cprspec.learning.optimizer_state import optimizer_tensors, restore_optimizer
 from cprspec.runs import events
 from cprspec.runs.files import finite
 from cprspec.training import checkpoint
@@ -38,7 +39,7 @@ def save(
     state = {f"model.{k}": v for k, v in whole.items() if not k.startswith(stepper.not_saved)}
     state |= {f"ledger.{k}": torch.from_numpy(v) for k, v in ledger.state().items()}
     state |= {f"replay.{k}": v for k, v in recorder.state().items()}
-    state |= _optimizer_tensors(stepper, optimizer)
+    state |= optimizer_tensors(stepper.encoder, optimizer)
     meta = {"phase": job.phase.name, "tally": asdict(tally), "world_size": job.ranks.world}
     meta |= {"fingerprint": job.fingerprint, "threads": torch.get_num_threads(), "versions": versions()}
     meta |= {"figures": finite(dict(figures))}
@@ -71,7 +72,7 @@ def resume(
     stepper.encoder.load_state_dict(found.weights)
     own = {k.removeprefix("model."): v for k, v in found.state.items() if k.startswith("model.")}
     stepper.module.load_state_dict(own, strict=False)
-    _restore_optimizer(stepper, optimizer, found.state)
+    restore_optimizer(stepper.encoder, optimizer, found.state)
     ledger.restore({k.removeprefix("ledger."): v.numpy() for k, v in found.state.items() if k.startswith("ledger.")})
     tally = Tally(**found.meta["tally"])
     own = {k.removeprefix("replay."): v for k, v in found.state.items() if k.startswith("replay.")}
@@ -102,21 +103,3 @@ def check_same_setting(job: Job, found: checkpoint.Checkpoint) -> None:
     if differences:
         message = f"phase '{job.phase.name}' does not go on bit for bit: {', '.join(differences)}"
         job.report(events.Warned(message=message))
-
-
-def _optimizer_tensors(stepper: Stepper, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"optimizer.{name}|{key}": torch.as_tensor(value)
-        for name, parameter in stepper.encoder.named_parameters()
-        for key, value in optimizer.state[parameter].items()
-        if value is not None
-    }
-
-
-def _restore_optimizer(stepper: Stepper, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]) -> None:
-    for name, parameter in stepper.encoder.named_parameters():
-        prefix = f"optimizer.{name}|"
-        slots = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        if slots:
-            # Adam keeps its step count on the CPU and its moments where the parameter is.
-            optimizer.state[parameter] = {k: v if v.ndim == 0 else v.to(parameter.device) for k, v in slots.items()}

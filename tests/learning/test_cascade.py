@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cprspec.learning import cascade
 from cprspec.learning.cascade import Cascade, LabelPick
 
 
@@ -49,9 +50,34 @@ def test_same_as_row_by_row(bank, stages, ratio, topk, share, seed):
             main[n].tolist(), aux[n].tolist(), bank_main.tolist(), bank_aux.tolist(), eligible[n], stages, ratio, topk
         )
         for stage, rows in enumerate(kept):
-            found = mined.survivors[stage][n].tolist()
-            assert [k for k in found if k >= 0] == rows, f"stage {stage + 1}"
+            found = dict(zip(mined.survivors[stage][n].tolist(), mined.scores[stage][n].tolist(), strict=True))
+            found.pop(-1, None)
+            assert sorted(found, key=lambda k: -found[k]) == rows, f"stage {stage + 1}"
+            assert stage + 1 < stages or list(found) == rows
         assert mined.rows_NP[n].tolist() == kept[-1] + [-1] * (topk - len(kept[-1]))
+
+
+def test_many_queries_are_mined_for_in_turn(monkeypatch):
+    views = [features(7, 8, 1), features(7, 8, 2), features(40, 8, 3), features(40, 8, 4)]
+    eligible = torch.rand(7, 40, generator=torch.Generator().manual_seed(0)) < 0.5
+    miner = Cascade(stages=3, ratio=0.5, topk=3)
+    whole = miner(*views, eligible)
+    monkeypatch.setattr(cascade, "SCORES_AT_ONCE", 100)
+    turns = miner(*views, eligible)
+    assert torch.equal(whole.rows_NP, turns.rows_NP)
+    assert all(
+        torch.equal(a.sort().values, b.sort().values) for a, b in zip(whole.survivors, turns.survivors, strict=True)
+    )
+    for a, b in zip(whole.scores, turns.scores, strict=True):
+        torch.testing.assert_close(a.sort().values, b.sort().values)
+
+
+def test_equal_scores():
+    # Rows 0 to 19 are one clip seen twenty times: as many of them are kept as there is room for, in every stage.
+    bank = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0]] * 20 + [[0.0, 1.0]] * 20))
+    mined = Cascade(stages=3, ratio=0.25, topk=4)(bank[:1], bank[:1], bank, bank, torch.ones(1, 40, dtype=torch.bool))
+    assert [len(set(rows[0].tolist())) for rows in mined.survivors] == [10, 4, 4]
+    assert all((rows < 20).all() for rows in mined.survivors)
 
 
 def test_sizes_truncate_the_floating_point_product():

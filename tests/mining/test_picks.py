@@ -11,7 +11,11 @@ from cprspec.mining.picks import RANKS_SHOWN, stage_ranks
 
 def slowly(mined, n):
     picks = [int(row) for row in mined.rows_NP[n] if row >= 0][:RANKS_SHOWN]
-    stages = [[int(row) for row in survivors[n] if row >= 0] for survivors in mined.survivors]
+    scores = mined.scores or [-torch.arange(rows.shape[1]).expand_as(rows) for rows in mined.survivors]  # as they stand
+    orders = [of_stage[n].argsort(descending=True) for of_stage in scores]
+    stages = [
+        [int(row) for row in rows[n][order] if row >= 0] for rows, order in zip(mined.survivors, orders, strict=True)
+    ]
     ranks = [[kept.index(pick) if pick in kept else -1 for kept in stages] for pick in picks]
     return ranks + [[-1] * len(stages)] * (RANKS_SHOWN - len(picks))
 

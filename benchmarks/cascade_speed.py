@@ -1,0 +1,63 @@
+"""The cascade miner against a plain loop over queries, which mines by the definition: gather, score, sort, keep.
+
+    python benchmarks/cascade_speed.py [ROUNDS]
+
+One thread, embeddings of 128 dimensions, one row in a hundred not eligible; CPU time, interleaved. Both must choose the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from measuring import interleaved, ratio
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cprspec.learning.cascade import Cascade
+
+SIZES = ((16, 2048), (64, 2048), (16, 16384), (64, 16384), (16, 65536), (64, 65536))
+"""Queries, and rows of the bank."""
+
+
+def row_by_row(miner: Cascade, views: Sequence[Tensor], eligible_NK: Tensor) -> Tensor:
+    """The rows `[N,topk]` mined one query after another."""
+    main_ND, aux_ND, bank_main_KD, bank_aux_KD = views
+    mined = []
+    for n in range(len(main_ND)):
+        rows = torch.nonzero(eligible_NK[n]).flatten()
+        for stage in range(1, miner.stages + 1):
+            by_main = stage % 2 == 1 or stage == miner.stages
+            bank_KD, query_D = (bank_main_KD, main_ND[n]) if by_main else (bank_aux_KD, aux_ND[n])
+            order = (bank_KD[rows] @ query_D).argsort(descending=True)
+            rows = rows[order[: miner.keeps(stage, len(bank_main_KD))]]
+        mined.append(rows)
+    return torch.stack(mined)
+
+
+def main() -> None:
+    """Run the rounds and print a line for each size."""
+    rounds = int(sys.argv[1]) if sys.argv[1:] else 5
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    for queries, rows in SIZES:
+        views = [normalize(torch.randn(count, 128)) for count in (queries, queries, rows, rows)]
+        eligible_NK = torch.rand(queries, rows) > 0.01
+        for stages in (3, 7):
+            miner = Cascade(stages=stages, ratio=0.5, topk=5)
+            same = (miner(*views, eligible_NK).rows_NP == row_by_row(miner, views, eligible_NK)).float().mean().item()
+            seconds = interleaved(
+                {
+                    "loop": lambda m=miner, v=views, e=eligible_NK: row_by_row(m, v, e),
+                    "cascade": lambda m=miner, v=views, e=eligible_NK: m(*v, e),
+                },
+                rounds,
+            )
+            size = f"B {queries:3} K {rows:6} {stages} stages"
+            milliseconds = 1e3 * sorted(seconds["cascade"])[rounds // 2]
+            print(f"{size} {milliseconds:8.2f} ms  {ratio(seconds['loop'], seconds['cascade'])}  same picks {same:.4f}")
+
+
+if __name__ == "__main__":
+    main()
