@@ -45,7 +45,7 @@ from cprspec.video.spread import Died, spread
 
 Bytes = NDArray[np.uint8]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same key would mean other bytes."""
 
 OPEN_MAPS = 4096
