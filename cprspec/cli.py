@@ -22,7 +22,7 @@ from cprspec.cli_figure import figure_app
 from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_monitor import check_terminal, monitor_app
-from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, print_json
+from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, Spec, print_json
 from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
@@ -69,7 +69,6 @@ def _complete_component(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
 Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Experiment files.", show_default=False)]
 Data = Annotated[bool, typer.Option("--data", help="Look at the videos, too.")]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, print_json
+from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, Spec, print_json
 from cprspec.errors import CprspecError, Problem, print_problems
 
 bench_app = typer.Typer(name="bench", help="How fast the parts of a run are on this machine.", no_args_is_help=True)
@@ -20,7 +19,7 @@ def _bench() -> None:
 
 @bench_app.command("data")
 def bench_data(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)],
+    spec: Spec,
     phase: Annotated[str | None, typer.Option(help="Which phase (default: the one that reads most clips).")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each part is measured, seconds.")] = 4.0,
     model: Annotated[bool, typer.Option("--model/--no-model", help="Measure what the device takes, too.")] = True,

@@ -14,6 +14,7 @@ def complete_run(incomplete: str) -> list[str]:
     return [name for name in (p.as_posix() for p in found) if name.startswith(incomplete)]
 
 
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="An experiment file.", show_default=False)]
 Run = Annotated[
     str,
     typer.Argument(

@@ -13,6 +13,7 @@ from cprspec.errors import CprspecError, Place, Problem, clean, print_problems
 
 if TYPE_CHECKING:
     from cprspec.runs.layout import RunDir
+    from cprspec.weights.search import Answers
 
 search_app = typer.Typer()
 
@@ -47,11 +48,7 @@ def search(
     plugins: Plugins = None,
 ) -> None:
     """Find the videos of a collection that are nearest to others, by an encoder's features."""
-    if html is not None and html.suffix.lower() not in (".html", ".htm"):
-        raise CprspecError(Problem("a gallery is an HTML page", Place(str(html)), "end its name with .html"))
-    if not collection.exists():
-        hint = "cprspec embed EXPORT VIDEOS -o FILE.safetensors makes one"
-        raise CprspecError(Problem("no such embedding file or folder", Place(str(collection)), hint))
+    _check_paths(collection, html)
     run = _run(encoder, folder, phase)
     # Only now torch: a wrong name is said at once.
     from cprspec.runs.files import atomic_write_text
@@ -60,7 +57,7 @@ def search(
     from cprspec.weights.embed import load_encoder, load_run_encoder
     from cprspec.weights.embeddings import read_embeddings
     from cprspec.weights.gallery import page
-    from cprspec.weights.search import check_maker, in_words
+    from cprspec.weights.search import check_maker
     from cprspec.weights.search import search as find
 
     indexed = None if collection.is_dir() else read_embeddings(collection)
@@ -76,13 +73,27 @@ def search(
         asked = loaded.embed(queries, progress=progress)
     print_problems([*indexed.warnings, *asked.warnings])
     answers = find(asked, indexed, top, collection)
+    _say(answers, json)
+    if html is not None:
+        atomic_write_text(html, page(answers, loaded))
+        print(f"wrote {clean(str(html))}", file=sys.stderr)
+
+
+def _check_paths(collection: Path, html: Path | None) -> None:
+    if html is not None and html.suffix.lower() not in (".html", ".htm"):
+        raise CprspecError(Problem("a gallery is an HTML page", Place(str(html)), "end its name with .html"))
+    if not collection.exists():
+        hint = "cprspec embed EXPORT VIDEOS -o FILE.safetensors makes one"
+        raise CprspecError(Problem("no such embedding file or folder", Place(str(collection)), hint))
+
+
+def _say(answers: Answers, json: bool) -> None:
+    from cprspec.weights.search import in_words
+
     print_json(answers.to_json()) if json else print("\n".join(clean(line) for line in in_words(answers)), flush=True)
     right, known = answers.right
     if known:
         print(f"the nearest video has the query's class for {right} of {known} queries", file=sys.stderr)
-    if html is not None:
-        atomic_write_text(html, page(answers, loaded))
-        print(f"wrote {clean(str(html))}", file=sys.stderr)
 
 
 def _run(encoder: str, folder: Path, phase: str | None) -> RunDir | None:
