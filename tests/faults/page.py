@@ -53,7 +53,8 @@ Each trial has another seed; totals are over all runs of the matrix. "Bit for bi
 and in order, every tensor of every last checkpoint, the mining tables and the recording equal those of a run that nothing
 happened to. Processes are real and are really killed; they are forked from one that has its libraries loaded, and train a very
 small experiment of three phases (momentum encoder, queue, cascade mining) on the CPU. Seconds are the longest
-of all trials, on a machine that had other work, from the fault or from the last step before it.
+of all trials, on a machine that had other work, from the fault or from the last step before it; of what hangs, beyond the time
+limit that was set.
 
 | | what happens | trials | failed | wanted | limit, s | longest, s | last |
 |---|---|---|---|---|---|---|---|
