@@ -147,7 +147,7 @@ class Steps:
         start = Start(None, build_encoder(sampler).state_dict() if sampler else None)
         self.stepper: Stepper = build_stepper(self.job, sampler, start)
         self.stepper.module.train()
-        fill_bank(self.stepper.module)
+        fill_bank(self.stepper.module, videos)
         self.optimizer = phase.optimizer.build(self.stepper.encoder.parameters())
         self.ledger, self.recorder = make_ledger(self.job, self.stepper), Recorder(self.job, self.stepper)
         module = self.stepper.module
@@ -163,7 +163,7 @@ class Steps:
         self.tally.step += 1
 
 
-def fill_bank(module: torch.nn.Module) -> None:
+def fill_bank(module: torch.nn.Module, videos: int) -> None:
     """Random rows of the first videos, the same on every rank."""
     generator = torch.Generator().manual_seed(1)
     if isinstance(module, IIC):
@@ -171,7 +171,7 @@ def fill_bank(module: torch.nn.Module) -> None:
         return
     assert isinstance(module, MoCo)
     bank = module.bank
-    video_K = torch.arange(len(bank))
+    video_K = torch.arange(len(bank)) % videos
     mining_KD = None
     if bank.mining_KD is not None:
         mining_KD = normalize(torch.randn(bank.mining_KD.shape, generator=generator))
