@@ -80,6 +80,7 @@ IIC_PHASE = """
 [phase.iic]
 views = ["rgb", "residual"]
 epochs = 2
+miner = { use = "cpr" }
 """
 
 
