@@ -45,7 +45,7 @@ preempted() { scontrol show job -o "$SLURM_JOB_ID" | grep 'JobState=RUNNING' | g
 saved() { find "$run/phases" -name manifest.json -newermt "@$started" -print -quit 2>/dev/null | grep -q .; }
 if [ "$code" -ne 0 ] && { [ -n "$told" ] || preempted || { [ "$code" -eq 75 ] && saved; }; }; then
     echo "back into the queue: scontrol requeue $SLURM_JOB_ID"
-    scontrol requeue "$SLURM_JOB_ID" && sleep 60  # Slurm ends this shell
+    scontrol requeue "$SLURM_JOB_ID" && exit "$code"
     echo "job $SLURM_JOB_ID was not put back; go on with: sbatch $file"
 fi
 exit "$code"

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 
 from cprspec import __version__
@@ -24,6 +24,7 @@ from cprspec.learning.ranks import (
     share_threads,
     wait_for_all,
 )
+from cprspec.processes import sheltered
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.runs.layout import RunDir
@@ -84,9 +85,11 @@ def work(request: Request) -> Path:
 def preload_data_workers() -> None:
     """Let the server that data workers are forked from import once what they need, instead of each worker for each phase.
 
-    It counts only before the first process is started that way.
+    It counts only before the first process is started that way. So does the shelter of the tracker, which ranks inherit.
     """
     get_context("forkserver").set_forkserver_preload([*PRELOADED])
+    with sheltered():
+        resource_tracker.ensure_running()
 
 
 @contextmanager
