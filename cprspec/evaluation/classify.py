@@ -26,6 +26,7 @@ from cprspec.evaluation.features import encode_videos
 from cprspec.evaluation.finetune import Task, train_classifier
 from cprspec.evaluation.kept import Kept
 from cprspec.models.heads import ClassHead, Classifier
+from cprspec.models.parts import use_recompute
 from cprspec.spec.encoders import phase_and_view
 from cprspec.spec.kinds import Augment, View
 from cprspec.spec.schema import Clip, Phase
@@ -116,6 +117,7 @@ def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor,
         dropout=options.dropout, seed=trained.resolved.seed,
     )  # fmt: skip
     model = Classifier(network, head, frozen=options.train == "head")
+    use_recompute(model.backbone, trained.resolved.launch.checkpoint_activations)
     answering = Answering(model, study.view, to_input, options.mean_of)
     train_ids, held_out_ids = split_off(study.labelled("train"), options.validation, trained.resolved.seed)
     batch_size = min(options.batch_size, len(train_ids) // trained.ranks.world * trained.ranks.world)

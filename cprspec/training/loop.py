@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
 from cprspec.mining.picks import stage_ranks
+from cprspec.models.parts import use_recompute
 from cprspec.models.separable import use_whole, whole_is_faster
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
@@ -45,6 +46,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     phase = job.phase
     stepper.module.to(job.ranks.device).train()
     choose_convolutions(job, stepper)
+    use_recompute(stepper.encoder[0], job.launch.checkpoint_activations)
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
