@@ -2,10 +2,10 @@
 
     python benchmarks/s3d_speed.py [ROUNDS]
 
-One thread, clips [4,3,16,112,112], interleaved; CPU time. Forward alone is in evaluation mode, as an encoder is asked for
-features; frozen is the same with batch norms folded (models/frozen.py), and bf16 frozen has bf16 weights. Rates are of what the
-convolutions multiply and add, as a share of matrix products of the same type in the same run. bf16 is skipped, with a word, where
-the processor has no instructions for it.
+One thread, clips [4,3,16,112,112], interleaved; CPU time. Forward alone is in evaluation mode; frozen is the same with batch
+norms folded, as encoders are asked for features (models/frozen.py), and bf16 frozen has bf16 weights. Rates are of what the
+convolutions multiply and add, beside that of matrix products of the same type in the same run. bf16 is skipped, with a word,
+where the processor has no instructions for it.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ next layer. Whatever does not say so, as a backbone of a plugin may not, keeps i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -22,8 +23,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 M = TypeVar("M", bound=nn.Module)
 
-DTYPES = {"float32": None, "bf16": torch.bfloat16}
-"""What each `precision` makes of weights; None leaves them."""
+_DTYPES = {"float32": None, "bf16": torch.bfloat16}
+"""What each of spec/kinds' PRECISIONS makes of weights; None leaves them."""
 
 
 def freeze(network: M, precision: str = "float32") -> M:
@@ -35,7 +36,7 @@ def freeze(network: M, precision: str = "float32") -> M:
     for module in [*network.modules()]:
         for conv, norm in [*_pairs(module)]:
             _fold(module, conv, norm)
-    return network.to(DTYPES[precision])
+    return network.to(_DTYPES[precision])
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
@@ -43,7 +44,7 @@ def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
     yield from getattr(module, "norm_after", {}).items()
     if type(module).forward is nn.Sequential.forward:
         names = [name for name, _ in module.named_children()]
-        for before, after in zip(names, names[1:], strict=False):
+        for before, after in pairwise(names):
             yield _last(module, before), after
 
 

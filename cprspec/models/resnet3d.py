@@ -9,12 +9,14 @@ Shapes: N clips, C channels, T frames, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.parts import InParts
 from cprspec.models.separable import Conv3d, Triple, channels_last, relu_of_norm
 from cprspec.models.widths import RESNET3D, scaled
 
@@ -92,15 +94,12 @@ class Stage(nn.Module):
         self.block1 = Block(inputs, outputs, conv, halve)
         self.blocks = nn.ModuleList(Block(outputs, outputs, conv) for _ in range(count - 1))
 
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
-        """As the stage's first block."""
-        x_NCTHW = self.block1(x_NCTHW)
-        for block in self.blocks:
-            x_NCTHW = block(x_NCTHW)
-        return x_NCTHW
+    def __iter__(self) -> Iterator[nn.Module]:
+        """Its blocks, in order."""
+        return iter((self.block1, *self.blocks))
 
 
-class ResNet3D(nn.Module):
+class ResNet3D(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/8,H/16,W/16]`, rounded up. `width` scales every layer's channels."""
 
     def __init__(self, blocks: int = 1, factored: bool = False, width: float = 1.0) -> None:
@@ -116,7 +115,8 @@ class ResNet3D(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
-        x_NCTHW = relu_of_norm(self.conv1(channels_last(x_NCTHW)), self.bn1)
+        x_NCTHW = self.part(channels_last(x_NCTHW), self.conv1, self.bn1, nn.functional.relu_)
         for number in range(2, 6):
-            x_NCTHW = getattr(self, f"conv{number}")(x_NCTHW)
+            for block in getattr(self, f"conv{number}"):
+                x_NCTHW = self.part(x_NCTHW, block)
         return x_NCTHW

@@ -16,6 +16,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.parts import InParts
 from cprspec.models.separable import (
     Conv3d,
     MaxPool3d,
@@ -105,7 +106,7 @@ class Block(nn.Module):
         return [part0, self.branch1[1](part1), self.branch2[1](part2)]
 
 
-class S3D(nn.Module):
+class S3D(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/8,H/32,W/32]`; T at least 5, H and W at least 17.
 
     `width` scales every layer's channels, 7,910,048 parameters at width 1. `feature_size`: channels of the map.
@@ -136,13 +137,13 @@ class S3D(nn.Module):
 
     def stages(self, x_NCTHW: Tensor) -> list[Tensor]:
         """The feature maps after each of the five stages; the last is the network's output."""
-        maps = [self.Conv_1a(channels_last(x_NCTHW))]
-        maps.append(self.Conv_2c(self.Conv_2b(self.pools[0](maps[-1]))))
+        maps = [self.part(channels_last(x_NCTHW), self.Conv_1a)]
+        maps.append(self.part(maps[-1], self.pools[0], self.Conv_2b, self.Conv_2c))
         for pool, stage in zip(list(self.pools)[1:], "345", strict=True):
-            x = pool(maps[-1])
-            for name in BLOCKS:
-                if name.startswith(f"Mixed_{stage}"):
-                    x = getattr(self, name)(x)
+            first, *others = (getattr(self, name) for name in BLOCKS if name.startswith(f"Mixed_{stage}"))
+            x = self.part(maps[-1], pool, first)
+            for block in others:
+                x = self.part(x, block)
             maps.append(x)
         return maps
 

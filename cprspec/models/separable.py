@@ -136,10 +136,9 @@ class MaxPool3d(nn.MaxPool3d):
     def forward(self, input: Tensor) -> Tensor:
         """`[N,C,T,H,W]`, the shape stays."""
         if input.device.type != "cpu" or torch.is_grad_enabled():
-            return super().forward(input)
-        for dim in (4, 3, 2):
-            input = _largest_of_three(input, dim)
-        return input
+            pooled: Tensor = super().forward(input)
+            return pooled
+        return _largest_of_three(_largest_of_three(_largest_of_three(input, 4), 3), 2)
 
 
 def _largest_of_three(x: Tensor, dim: int) -> Tensor:
@@ -204,22 +203,28 @@ def use_whole(network: nn.Module, whole: bool) -> None:
 
 
 def whole_is_faster(
-    network: nn.Module, clip_NCTHW: Tensor, autocast: torch.dtype | None = None, rounds: int = 5
+    network: nn.Module,
+    clip_NCTHW: Tensor,
+    autocast: torch.dtype | None = None,
+    rounds: int = 5,
+    *,
+    learning: bool = True,
 ) -> bool:
     """Whether forward and backward of `clip_NCTHW` are faster by conv3d, by the median of `rounds`.
 
-    `network` stays as it is: a copy is measured.
+    Forward alone in evaluation mode where it is not `learning`. `network` stays as it is: a copy is measured.
     """
-    network = deepcopy(network).train()
+    network = deepcopy(network).train(learning)
     device = clip_NCTHW.device
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(1 + rounds):
         for whole, of_way in seconds.items():
             use_whole(network, whole)
             began = time.perf_counter()
-            with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            with torch.set_grad_enabled(learning), torch.autocast(device.type, autocast, enabled=autocast is not None):
                 output: Tensor = network(clip_NCTHW)
-            output.float().sum().backward()
+            if learning:
+                output.float().sum().backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             of_way.append(time.perf_counter() - began)
