@@ -3,9 +3,9 @@
     python benchmarks/cost_growth.py [ROUNDS [NAME ...]]
 
 Processor time of one thread, whole CPR steps (benchmarks/stepping.py), interleaved over the four points. From a step of S3D at
-width 1 on clips [4,3,16,112,112] one thing is changed at a time. What costs little beside S3D is measured on the small
-network and clips [16,3,8,32,32]: bank, videos, and classes, those also in the mining table of an epoch. Cost = c * x ** exponent, by least
-squares over logarithms; 1 is proportional, 0 is no growth. NAME: only these. The output is a table for README.md.
+width 1 on clips [4,3,16,112,112] one thing is changed at a time. What costs little beside S3D is measured on the small network
+and clips [16,3,8,32,32]: bank, videos, and classes, those also in the mining table of an epoch. Cost = c * x ** exponent,
+by least squares over logarithms; 1 is proportional, 0 is no growth. NAME: only these. Prints a table for README.md.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ For 1, 2 and 4 ranks on this machine and a few experiments, of which each change
 - sent: what the formulas say that leaves the rank, and what the kernel says that its process wrote (Linux, /proc/self/io;
   gloo writes to sockets, and steps write nothing else)
 
-NAME: only these settings. A step here lacks the loop's 16 bytes of agreement, and has the ranks of examples, which the formulas
-leave out: 80 bytes for each stage of each.
+NAME: only these settings; `features`: a pass of an evaluation over videos, features of 1,024 numbers. A step here lacks the
+loop's 16 bytes of agreement, and has the ranks of examples, which the formulas leave out: 80 bytes for each stage of each.
 """
 
 from __future__ import annotations
@@ -24,9 +24,15 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from stepping import Steps, experiment
+from torch import Tensor, nn
 
+from cprspec.evaluation.features import Keeping, encode_videos
+from cprspec.evaluation.kept import Kept
 from cprspec.learning.counting import CountedCollectives
+from cprspec.learning.ranks import Ranks
+from cprspec.spec.schema import Launch
 from cprspec.training.exchanged import step_exchanges
+from cprspec.video.tray import Tray
 
 RANKS = (1, 2, 4)
 
@@ -43,6 +49,53 @@ SETTINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "IIC + CPR": ("iic", "iic", SMALL),
 }
 """Framework, phase and overrides."""
+
+
+FEATURES, VIDEOS, FEATURE = "features", 640, 1024
+"""A pass over so many videos, beside the settings."""
+
+
+class OneWindow:
+    """Videos of one window each, of a pixel."""
+
+    def __len__(self) -> int:
+        return VIDEOS
+
+    def item_bytes(self) -> int:
+        """What an item takes."""
+        return 3
+
+    def read(self, key: int, tray: Tray) -> None:
+        """A video that is its number."""
+        tray.video = key
+        tray.room("rgb", (1, 1, 1, 1, 3))[...] = 0
+
+
+class NoNetwork:
+    """An encoder of which only the size of its features matters."""
+
+    view = "rgb"
+    network = to_input = nn.Identity()
+
+    def of_clips(self, clip_NTHWC: Tensor) -> Tensor:
+        """Zeros `[N,FEATURE]`."""
+        return torch.zeros(len(clip_NTHWC), FEATURE)
+
+
+def features(rank: int, world: int, folder: Path) -> None:
+    """What a pass over videos exchanges for one encoder, in parts as evaluation keeps them."""
+    ranks = Ranks(rank=rank, world=world, device=torch.device("cpu"))
+    keeping = Keeping(Kept(folder / "kept", ranks, print), "pass", {}, lambda: None)
+    received = VIDEOS * (4 * FEATURE + 8)
+    with CountedCollectives() as counts:
+        encode_videos({"one": NoNetwork()}, OneWindow(), Launch(workers=0), ranks, keeping=keeping)
+    handed = sum(each.size for each in counts.handed)
+    if rank == 0:
+        print(
+            f"{world} ranks  {FEATURES}: of {received:,} bytes a rank's share is {received // world:,}, handed {handed:,} in "
+            f"{len(counts.handed)} collectives",
+            flush=True,
+        )
 
 
 def written() -> int:
@@ -93,7 +146,7 @@ def main() -> None:
     steps = int(sys.argv[1]) if sys.argv[1:] else 4
     for world in RANKS:
         with TemporaryDirectory() as folder:
-            mp.spawn(measure, (world, folder, steps, sys.argv[2:] or [*SETTINGS]), nprocs=world)
+            mp.spawn(measure, (world, folder, steps, sys.argv[2:] or [FEATURES, *SETTINGS]), nprocs=world)
 
 
 if __name__ == "__main__":
