@@ -36,6 +36,29 @@ def row_by_row(miner: Cascade, views: Sequence[Tensor], eligible_NK: Tensor) -> 
     return torch.stack(mined)
 
 
+def as_published(views: Sequence[Tensor], excluded_NK: Tensor, stages: int, ratio: float, topk: int) -> Tensor:
+    """The rows `[N,topk]` mined in the way of the published code: the whole bank is scored once, and what is kept are features.
+
+    Each stage scores the features that the stage before kept, sorts the best, and takes those of both views query by query.
+    """
+    main_ND, aux_ND, bank_main_KD, bank_aux_KD = views
+    scores_NK = (main_ND @ bank_main_KD.T).masked_fill(excluded_NK, -torch.inf)
+    rows = list(scores_NK.topk(int(len(bank_main_KD) * ratio) if stages > 1 else topk, dim=1).indices)
+    main, aux = [bank_main_KD[kept] for kept in rows], [bank_aux_KD[kept] for kept in rows]
+    for stage in range(2, stages + 1):
+        last = stage == stages
+        by_main = stage % 2 == 1 or last
+        size = topk if last else max(int(len(bank_main_KD) * ratio**stage), topk)
+        for n, (features, query_D) in enumerate(
+            zip(main if by_main else aux, main_ND if by_main else aux_ND, strict=True)
+        ):
+            best = (features @ query_D).topk(size).indices
+            rows[n] = rows[n][best]
+            if not last:
+                main[n], aux[n] = main[n][best], aux[n][best]
+    return torch.stack(rows)
+
+
 def main() -> None:
     """Run the rounds and print a line for each size."""
     rounds = int(sys.argv[1]) if sys.argv[1:] else 5

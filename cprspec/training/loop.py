@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -34,10 +35,22 @@ from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Picks, Stepper
+from cprspec.training.stepper import Batch, Picks, Stepper
 from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
-from cprspec.video.supply import Supply
+from cprspec.video.tray import Spent
+
+
+class Batches(Protocol):
+    """Where micro-batches come from: a supply (video/supply.py)."""
+
+    def __next__(self) -> Batch:
+        """The next micro-batch."""
+        ...
+
+    def take_spent(self) -> Spent:
+        """What the items given since this was last asked cost."""
+        ...
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
@@ -119,7 +132,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     recorder: Recorder,
-    batches: Supply,
+    batches: Batches,
     tally: Tally,
 ) -> None:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""
