@@ -34,7 +34,7 @@ ALLOWED = {
     "tui": {"errors", "runs", "spec"},
     "cli": {
         "cli_bench", "cli_compare", "cli_data", "cli_figure", "cli_logs", "cli_mine", "cli_monitor", "cli_options",
-        "cli_prepare", "cli_report", "cli_search", "cli_weights", "errors",
+        "cli_prepare", "cli_report", "cli_search", "cli_submit", "cli_weights", "errors",
     },
     "cli_compare": {"errors", "cli_options"},
     "cli_bench": {"errors", "cli_options"},
@@ -47,6 +47,7 @@ ALLOWED = {
     "cli_prepare": {"errors", "cli_options"},
     "cli_report": {"errors", "cli_options"},
     "cli_search": {"errors", "cli_options"},
+    "cli_submit": {"errors", "cli_options"},
     "cli_weights": {"errors", "cli_options"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -74,6 +75,7 @@ TORCH_FREE = {
     "cli_prepare",
     "cli_report",
     "cli_search",
+    "cli_submit",
     "cli_weights",
     "__main__",
     "__init__",
@@ -113,6 +115,28 @@ def test_torch_free_packages_do_not_import_torch(path):
     if path.relative_to(ROOT).with_suffix("").parts[0] in TORCH_FREE:
         heavy = {name.split(".")[0] for name in module_level_imports(path)} & {"torch", "torchvision", "cv2", "av"}
         assert not heavy
+
+
+NOTHING_WITH = {"tarfile", "zipfile", "urllib", "http", "ftplib", "requests", "shelve", "dill", "cloudpickle", "runpy"}
+"""Modules that unpack archives, open addresses, or run what they read."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_archive_is_unpacked_no_address_opened_and_no_code_read(path):
+    names, called, imported = set(), set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called.add(node.func.id)
+    assert not imported & NOTHING_WITH
+    assert not names & {"unpack_archive", "extractall", "urlopen"}
+    assert not called & {"eval", "exec", "compile", "__import__"}
+    assert "pickle" not in imported or path.name == "unpickle.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -8,9 +8,12 @@ Shapes: N clips, C channels, T frames, H x W pixels.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.parts import InParts
 from cprspec.models.widths import C3D as CHANNELS
 from cprspec.models.widths import scaled
 
@@ -18,8 +21,10 @@ POOLS = {"2": (1, 2, 2), "3a": (2, 2, 2), "4a": (2, 2, 2), "5a": (2, 2, 2)}
 """Time, height and width of the max pool before a layer."""
 
 
-class C3D(nn.Module):
+class C3D(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/8,H/16,W/16]`, rounded down; T at least 8, H and W at least 16."""
+
+    norm_after: ClassVar = {f"conv{layer}": f"bn{layer}" for layer in CHANNELS}
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -34,7 +39,6 @@ class C3D(nn.Module):
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
         for layer in CHANNELS:
-            if layer in POOLS:
-                x_NCTHW = nn.functional.max_pool3d(x_NCTHW, POOLS[layer])
-            x_NCTHW = torch.relu(getattr(self, f"bn{layer}")(getattr(self, f"conv{layer}")(x_NCTHW)))
+            pool = [nn.MaxPool3d(POOLS[layer])] if layer in POOLS else []
+            x_NCTHW = self.part(x_NCTHW, *pool, getattr(self, f"conv{layer}"), getattr(self, f"bn{layer}"), torch.relu)
         return x_NCTHW

@@ -8,9 +8,12 @@ Shapes: N clips, C channels, T frames, H x W pixels.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.parts import InParts
 from cprspec.models.separable import Conv3d, channels_last, relu_of_norm
 from cprspec.models.widths import EXPANSION, R2D3D, R2D3D_STEM, scaled
 
@@ -23,6 +26,8 @@ KERNELS_T = (1, 1, 3, 3)
 
 class Bottleneck(nn.Module):
     """Reduce (and look along time), look over space, widen; beside a shortcut."""
+
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
 
     def __init__(self, inputs: int, inner: int, outputs: int, kernel_t: int, stride: int) -> None:
         super().__init__()
@@ -45,8 +50,10 @@ class Bottleneck(nn.Module):
         return torch.relu(residual + self.downsample(x_NCTHW))
 
 
-class R2D3D50(nn.Module):
+class R2D3D50(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/2,H/32,W/32]`, rounded up. `width` scales every layer's channels."""
+
+    norm_after: ClassVar = {"conv1": "bn1"}
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -69,9 +76,10 @@ class R2D3D50(nn.Module):
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
-        x_NCTHW = self.maxpool(relu_of_norm(self.conv1(channels_last(x_NCTHW)), self.bn1))
+        x_NCTHW = self.part(channels_last(x_NCTHW), self.conv1, self.bn1, nn.functional.relu_, self.maxpool)
         for number in range(1, len(BLOCKS) + 1):
-            x_NCTHW = getattr(self, f"layer{number}")(x_NCTHW)
+            for block in getattr(self, f"layer{number}"):
+                x_NCTHW = self.part(x_NCTHW, block)
         return x_NCTHW
 
 

@@ -9,17 +9,22 @@ Shapes: N clips, C channels, T frames, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.parts import InParts
 from cprspec.models.separable import Conv3d, Triple, channels_last, relu_of_norm
 from cprspec.models.widths import RESNET3D, scaled
 
 
 class JointConv(nn.Module):
     """A convolution over space and time at once, without bias, padded so that stride 1 keeps the size."""
+
+    last = "temporal_spatial_conv"
 
     def __init__(self, inputs: int, outputs: int, kernel: Triple, stride: Triple) -> None:
         super().__init__()
@@ -35,6 +40,9 @@ class JointConv(nn.Module):
 
 class FactoredConv(nn.Module):
     """A convolution in space, batch norm, ReLU, then one in time: as many weights as the joint convolution."""
+
+    last = "temporal_conv"
+    norm_after: ClassVar = {"spatial_conv": "bn"}
 
     def __init__(self, inputs: int, outputs: int, kernel: Triple, stride: Triple) -> None:
         super().__init__()
@@ -68,6 +76,8 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm3d(outputs)
         self.conv2 = conv(outputs, outputs, (3, 3, 3), (1, 1, 1))
         self.bn2 = nn.BatchNorm3d(outputs)
+        norms = {"conv1": "bn1", "conv2": "bn2", **({"downsampleconv": "downsamplebn"} if halve else {})}
+        self.norm_after = {f"{name}.{conv.last}": norm for name, norm in norms.items()}
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,outputs,T,H,W]`, T, H and W halved and rounded up where the block halves."""
@@ -84,15 +94,12 @@ class Stage(nn.Module):
         self.block1 = Block(inputs, outputs, conv, halve)
         self.blocks = nn.ModuleList(Block(outputs, outputs, conv) for _ in range(count - 1))
 
-    def forward(self, x_NCTHW: Tensor) -> Tensor:
-        """As the stage's first block."""
-        x_NCTHW = self.block1(x_NCTHW)
-        for block in self.blocks:
-            x_NCTHW = block(x_NCTHW)
-        return x_NCTHW
+    def __iter__(self) -> Iterator[nn.Module]:
+        """Its blocks, in order."""
+        return iter((self.block1, *self.blocks))
 
 
-class ResNet3D(nn.Module):
+class ResNet3D(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/8,H/16,W/16]`, rounded up. `width` scales every layer's channels."""
 
     def __init__(self, blocks: int = 1, factored: bool = False, width: float = 1.0) -> None:
@@ -101,13 +108,15 @@ class ResNet3D(nn.Module):
         channels = [scaled(n, width) for n in RESNET3D]
         self.conv1 = conv(3, channels[0], (3, 7, 7), (1, 2, 2))
         self.bn1 = nn.BatchNorm3d(channels[0])
+        self.norm_after = {f"conv1.{conv.last}": "bn1"}
         for number, (inputs, outputs) in enumerate(pairwise(channels), start=2):
             self.add_module(f"conv{number}", Stage(inputs, outputs, blocks, conv, halve=number > 2))
         self.feature_size = channels[-1]
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
-        x_NCTHW = relu_of_norm(self.conv1(channels_last(x_NCTHW)), self.bn1)
+        x_NCTHW = self.part(channels_last(x_NCTHW), self.conv1, self.bn1, nn.functional.relu_)
         for number in range(2, 6):
-            x_NCTHW = getattr(self, f"conv{number}")(x_NCTHW)
+            for block in getattr(self, f"conv{number}"):
+                x_NCTHW = self.part(x_NCTHW, block)
         return x_NCTHW

@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from cprspec.models.separable import Conv3d, channels_last, join_channels, relu_of_norm, side_by_side
+from cprspec.models.parts import InParts
+from cprspec.models.separable import (
+    Conv3d,
+    MaxPool3d,
+    channels_last,
+    join_channels,
+    relu_of_norm,
+    side_by_side,
+)
 from cprspec.models.widths import BLOCKS, STEM, BlockWidths, block_size, scaled, scaled_block
 
 _ALIAS = re.compile(r"block[1-5]\.")
@@ -24,6 +32,8 @@ _ALIAS = re.compile(r"block[1-5]\.")
 
 class Conv(nn.Module):
     """Convolution without bias, batch norm, ReLU."""
+
+    norm_after: ClassVar = {"conv": "bn"}
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -37,6 +47,8 @@ class Conv(nn.Module):
 
 class SeparableConv(nn.Module):
     """A convolution in space, then one in time, each with batch norm and ReLU."""
+
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2"}
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -74,7 +86,7 @@ class Block(nn.Module):
         self.branch0 = nn.Sequential(Conv(inputs, b0))
         self.branch1 = nn.Sequential(Conv(inputs, b1_in), SeparableConv(b1_in, b1, 3))
         self.branch2 = nn.Sequential(Conv(inputs, b2_in), SeparableConv(b2_in, b2, 3))
-        self.branch3 = nn.Sequential(nn.MaxPool3d(3, stride=1, padding=1), Conv(inputs, b3))
+        self.branch3 = nn.Sequential(MaxPool3d(3, stride=1, padding=1), Conv(inputs, b3))
         self.gating = gating
         if gating:
             for branch, channels in enumerate((b0, b1, b2, b3)):
@@ -94,7 +106,7 @@ class Block(nn.Module):
         return [part0, self.branch1[1](part1), self.branch2[1](part2)]
 
 
-class S3D(nn.Module):
+class S3D(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/8,H/32,W/32]`; T at least 5, H and W at least 17.
 
     `width` scales every layer's channels, 7,910,048 parameters at width 1. `feature_size`: channels of the map.
@@ -125,13 +137,13 @@ class S3D(nn.Module):
 
     def stages(self, x_NCTHW: Tensor) -> list[Tensor]:
         """The feature maps after each of the five stages; the last is the network's output."""
-        maps = [self.Conv_1a(channels_last(x_NCTHW))]
-        maps.append(self.Conv_2c(self.Conv_2b(self.pools[0](maps[-1]))))
+        maps = [self.part(channels_last(x_NCTHW), self.Conv_1a)]
+        maps.append(self.part(maps[-1], self.pools[0], self.Conv_2b, self.Conv_2c))
         for pool, stage in zip(list(self.pools)[1:], "345", strict=True):
-            x = pool(maps[-1])
-            for name in BLOCKS:
-                if name.startswith(f"Mixed_{stage}"):
-                    x = getattr(self, name)(x)
+            first, *others = (getattr(self, name) for name in BLOCKS if name.startswith(f"Mixed_{stage}"))
+            x = self.part(maps[-1], pool, first)
+            for block in others:
+                x = self.part(x, block)
             maps.append(x)
         return maps
 

@@ -11,10 +11,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from cprspec.models.parts import InParts
 from cprspec.models.widths import TINY, scaled
 
 
-class Tiny(nn.Module):
+class Tiny(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/8,H/16,W/16]`, rounded up. `width` scales the channels (multiples of 4)."""
 
     def __init__(self, width: float = 1.0) -> None:
@@ -31,5 +32,7 @@ class Tiny(nn.Module):
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
         # Channels last is the faster layout for convolutions on CPU and on CUDA.
-        output: Tensor = self.layers(x_NCTHW.contiguous(memory_format=torch.channels_last_3d))
-        return output
+        x_NCTHW = x_NCTHW.contiguous(memory_format=torch.channels_last_3d)
+        for first in range(0, len(self.layers), 3):
+            x_NCTHW = self.part(x_NCTHW, *self.layers[first : first + 3])
+        return x_NCTHW

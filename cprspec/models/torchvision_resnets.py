@@ -6,20 +6,30 @@ one module that imports torchvision's models (4 s), so only `build` of the compo
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import video  # type: ignore[import-untyped]
 
+from cprspec.models.parts import InParts
 from cprspec.models.widths import TORCHVISION_FEATURES
 
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
-class TorchvisionResNet(nn.Sequential):
+class TorchvisionResNet(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`: H and W are divided by 16, T by 8 (mc3_18: T stays), rounded up."""
 
     def __init__(self, network: str) -> None:
         whole: nn.Module = getattr(video, network)(weights=None)
-        super().__init__(OrderedDict((layer, getattr(whole, layer)) for layer in LAYERS))
+        super().__init__()
+        for layer in LAYERS:
+            self.add_module(layer, getattr(whole, layer))
         self.feature_size = TORCHVISION_FEATURES
+
+    def forward(self, x_NCTHW: Tensor) -> Tensor:
+        """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
+        stem, *stages = (getattr(self, layer) for layer in LAYERS)
+        x_NCTHW = self.part(x_NCTHW, stem)
+        for stage in stages:
+            for block in stage:
+                x_NCTHW = self.part(x_NCTHW, block)
+        return x_NCTHW

@@ -131,6 +131,11 @@ class Launch:
         " faster in a short measurement (auto; on a CPU that is split)",
         choices=("auto", "split", "whole"),
     )
+    checkpoint_activations: bool = option(
+        False,
+        help="keep only what enters each block of the backbone for back-propagation, and compute the rest again: less memory,"
+        " a third forward pass, the same numbers",
+    )
     strips: int = option(
         2, help="mined examples of each class that small pictures are kept of, at most 4; 0 keeps none", ge=0, le=4
     )

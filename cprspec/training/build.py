@@ -10,6 +10,7 @@ from cprspec.errors import CprspecError
 from cprspec.learning.iic import IIC
 from cprspec.learning.moco import MoCo
 from cprspec.models.encoders import Weights, build_encoder, fill
+from cprspec.models.frozen import freeze
 from cprspec.models.heads import Encoder
 from cprspec.spec.schema import Phase
 from cprspec.training.iic_stepper import IICStepper
@@ -46,6 +47,7 @@ def build_moco(job: Job, options: frameworks.MoCo, sampler_phase: Phase | None, 
         assert start.sampler is not None
         sampler = build_encoder(sampler_phase)
         fill(sampler, start.sampler, f"sampler of phase '{phase.name}'", None)
+        sampler = freeze(sampler, phase.precision)
         mining_input = Normalise(job.views[sampler_phase.views[0]])
     return MoCo(
         started_encoder(phase, start),

@@ -13,6 +13,7 @@ from torch import nn
 
 from cprspec.models.encoders import build_encoder
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
+from cprspec.training.exchanged import step_exchanges
 
 OPTIMIZER_STATES = {"adam": 2, "sgd": 1}
 """Tensors that an optimiser keeps for each weight."""
@@ -47,7 +48,18 @@ def _phase_record(resolved: Resolved, phase: Phase, videos: int | None) -> dict[
         "memory_gib": memory_bytes(phase, encoder) / _GIB,
         "clips_per_epoch": None if videos is None else videos // phase.batch_size * phase.batch_size,
         "queue_fill_steps": -(-queue // phase.batch_size) if queue else None,
+        "exchange": _exchange_record(resolved, phase, parameters, videos),
     }
+
+
+def _exchange_record(resolved: Resolved, phase: Phase, parameters: int, videos: int | None) -> dict[str, Any] | None:
+    """What each rank hands over in a step, by what it is, for as many ranks as there are groups; at least two."""
+    ranks = max(2, phase.framework.bn_groups)
+    exchanges = step_exchanges(resolved, phase, ranks, parameters, videos)
+    if exchanges is None:
+        return None
+    handed = {exchange.what: exchange.handed for exchange in exchanges}
+    return {"ranks": ranks, "bytes_per_step": sum(handed.values()), "of_which": handed}
 
 
 def memory_bytes(phase: Phase, encoder: nn.Module) -> int:

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
+from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
 from cprspec.mining.picks import stage_ranks
-from cprspec.models.separable import use_whole, whole_is_faster
+from cprspec.models.parts import use_recompute
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.runs.rank_state import SAVE, STEP
@@ -57,7 +58,12 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     """Train to the last epoch and return the last checkpoint's folder. Raises `Stopped`, `CprspecError`."""
     phase = job.phase
     stepper.module.to(job.ranks.device).train()
-    choose_convolutions(job, stepper)
+    clips = max(2, min(8, phase.batch_size // phase.accumulate // job.ranks.world))
+    autocast = torch.bfloat16 if phase.precision == "bf16" else None
+    choose_convolutions(
+        stepper.module, job.launch.convolutions, stepper.encoder[0], phase.clip, clips, job.ranks, autocast=autocast
+    )
+    use_recompute(stepper.encoder[0], job.launch.checkpoint_activations)
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
@@ -94,21 +100,6 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
                 raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
-
-
-def choose_convolutions(job: Job, stepper: Stepper) -> None:
-    """Set how the framework's networks compute convolutions (models/separable.py), the same on every rank."""
-    wanted, device = job.launch.convolutions, job.ranks.device
-    whole = wanted == "whole"
-    if wanted == "auto" and device.type != "cpu":
-        clip = job.phase.clip
-        few = max(2, min(8, job.phase.batch_size // job.phase.accumulate // job.ranks.world))
-        noise = torch.Generator(device).manual_seed(0)
-        shape = (few, 3, clip.frames, clip.size, clip.size)
-        clip_NCTHW = torch.randn(shape, device=device, generator=noise)
-        autocast = torch.bfloat16 if job.phase.precision == "bf16" else None
-        whole = job.ranks.any(whole_is_faster(stepper.encoder[0], clip_NCTHW, autocast))
-    use_whole(stepper.module, whole)
 
 
 def make_ledger(job: Job, stepper: Stepper) -> Ledger:

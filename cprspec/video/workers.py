@@ -19,7 +19,7 @@ import cv2
 from attrs import define, frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
-from cprspec.processes import die_with_parent
+from cprspec.processes import die_with_parent, sheltered
 from cprspec.video.shared import Board, Bytes, SharedBytes
 from cprspec.video.tray import Clips, Spent, Tray
 
@@ -122,7 +122,8 @@ class Worker:
         process = context.Process(
             target=serve, args=(number, clips, memory, slot_bytes, board, theirs), daemon=True, name=f"data-{number}"
         )
-        process.start()
+        with sheltered():
+            process.start()
         theirs.close()
         return cls(number, process, ours, board, heard=time.monotonic())
 
@@ -178,7 +179,8 @@ class Worker:
 
     def hangs(self, timeout_s: float) -> CprspecError:
         """It did not finish an item in time."""
-        hint = "leave the file out, or raise launch.data_timeout_s where reading is slow"
+        slow = "raise launch.data_timeout_s where reading is slow"
+        hint = f"leave the file out, or {slow}" if self.file else f"{slow} or the machine is busy"
         return self._error(f"has not finished an item for {timeout_s:g} s; it reads", hint)
 
     def _error(self, what: str, hint: str | None) -> CprspecError:

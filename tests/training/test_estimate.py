@@ -89,3 +89,12 @@ def test_mining_needs_more_memory_and_steps_fill_the_queue(resolved: Resolved) -
     assert (rgb["clips_per_epoch"], rgb["queue_fill_steps"]) == (16, 8)
     assert (cycle["miner"], cycle["mine_with"], cycle["start_from"]) == ("coclr", "flow", "rgb")
     assert plan["data"] == [facts]
+
+
+def test_ranks_are_as_many_as_there_are_groups_and_hand_over_what_the_formulas_say(resolved: Resolved) -> None:
+    rgb, _, cycle = plan_record(resolved, [])["phases"]
+    assert rgb["exchange"]["ranks"] == 2
+    assert rgb["exchange"]["of_which"]["gradients"] == 4 * rgb["parameters"]
+    assert rgb["exchange"]["of_which"]["key clips"] == 4 * 3 * 8 * 32 * 32
+    assert cycle["exchange"]["bytes_per_step"] == sum(cycle["exchange"]["of_which"].values())
+    assert set(cycle["exchange"]["of_which"]) - set(rgb["exchange"]["of_which"]) == {"ledger", "recording"}

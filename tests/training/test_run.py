@@ -102,9 +102,12 @@ def test_two_ranks_with_one_group_equal_one_rank_with_two(reference, cprspec, sp
     assert found.recording.video_M.tolist() == mined_again(reference).recording.video_M.tolist()
 
 
-def test_workers_change_nothing(reference, cprspec, spec, tmp_path):
-    cprspec("run", spec, "--runs", "runs", "--set", "launch.workers=2")
-    assert losses(the_run(tmp_path / "runs")) == losses(reference)
+def test_workers_and_checkpointed_activations_change_nothing(reference, cprspec, spec, tmp_path):
+    cprspec("run", spec, "--runs", "runs", "--set", "launch.workers=2", "--set", "launch.checkpoint_activations=true")
+    run = the_run(tmp_path / "runs")
+    assert losses(run) == losses(reference)
+    for phase in ("rgb", "flow", "cycle"):
+        assert same(weights(run, phase), weights(reference, phase))
 
 
 def test_a_run_has_one_writer(reference, cprspec):
