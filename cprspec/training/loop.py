@@ -57,13 +57,7 @@ class Batches(Protocol):
 def train_phase(job: Job, stepper: Stepper) -> Path:
     """Train to the last epoch and return the last checkpoint's folder. Raises `Stopped`, `CprspecError`."""
     phase = job.phase
-    stepper.module.to(job.ranks.device).train()
-    clips = max(2, min(8, phase.batch_size // phase.accumulate // job.ranks.world))
-    autocast = torch.bfloat16 if phase.precision == "bf16" else None
-    choose_convolutions(
-        stepper.module, job.launch.convolutions, stepper.encoder[0], phase.clip, clips, job.ranks, autocast=autocast
-    )
-    use_recompute(stepper.encoder[0], job.launch.checkpoint_activations)
+    make_ready(job, stepper)
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
@@ -100,6 +94,16 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
                 raise Stopped(stop, job.global_step(tally))
     assert last is not None
     return last
+
+
+def make_ready(job: Job, stepper: Stepper) -> None:
+    """The framework's networks on the rank's device, in training mode, computed as `launch` has it."""
+    phase, module, backbone = job.phase, stepper.module, stepper.encoder[0]
+    module.to(job.ranks.device).train()
+    clips = max(2, min(8, phase.batch_size // phase.accumulate // job.ranks.world))
+    autocast = torch.bfloat16 if phase.precision == "bf16" else None
+    choose_convolutions(module, job.launch.convolutions, backbone, phase.clip, clips, job.ranks, autocast=autocast)
+    use_recompute(backbone, job.launch.checkpoint_activations)
 
 
 def make_ledger(job: Job, stepper: Stepper) -> Ledger:

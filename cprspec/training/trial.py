@@ -26,7 +26,7 @@ from cprspec.training.build import Start, build_stepper
 from cprspec.training.iic_stepper import IICStepper
 from cprspec.training.job import Allowed, Job, Tally
 from cprspec.training.ledger import Ledger
-from cprspec.training.loop import choose_convolutions, make_ledger, train_step
+from cprspec.training.loop import make_ledger, make_ready, train_step
 from cprspec.training.moco_stepper import MoCoStepper
 from cprspec.training.pulse import Pulse, pulse
 from cprspec.training.recorder import Recorder
@@ -92,10 +92,9 @@ def trial(resolved: Resolved, phase: Phase, device: torch.device, videos: int) -
         sampler = resolved.phase(phase.mine_with) if phase.mine_with else None
         weights = build_encoder(sampler).state_dict() if sampler else None
         stepper = build_stepper(job, sampler, Start(encoder=None, sampler=weights))
-        stepper.module.to(device).train()
         if phase.miner:
             stepper.use_miner(phase.miner.at(phase.epochs - 1).build())
-        choose_convolutions(job, stepper)
+        make_ready(job, stepper)
         fill_bank(job, stepper)
         optimizer = phase.optimizer.build(stepper.encoder.parameters())
         ledger, recorder = make_ledger(job, stepper), Recorder(job, stepper)
