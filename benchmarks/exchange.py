@@ -7,7 +7,7 @@ For 1, 2 and 4 ranks on this machine and a few experiments, of which each change
 - formula: what it hands to collectives, by the formulas
 - handed: the same as torch saw it (learning/counting.py), DDP's gradients included
 - sent: what the formulas say that leaves the rank, and what the kernel says that its process wrote (Linux, /proc/self/io;
-  gloo writes to sockets, and steps write nothing else)
+  gloo writes to sockets, and a step writes hardly anything else)
 
 NAME: only these settings; `features`: a pass of an evaluation over videos, features of 1,024 numbers. A step here lacks the
 loop's 16 bytes of agreement, and has the ranks of examples, which the formulas leave out: 80 bytes for each stage of each.
@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from stepping import Steps, experiment
+from phases import experiment
 from torch import Tensor, nn
 
 from cprspec.evaluation.features import Keeping, encode_videos
@@ -32,6 +32,7 @@ from cprspec.learning.counting import CountedCollectives
 from cprspec.learning.ranks import Ranks
 from cprspec.spec.schema import Launch
 from cprspec.training.exchanged import step_exchanges
+from cprspec.training.trial import trial
 from cprspec.video.tray import Tray
 
 RANKS = (1, 2, 4)
@@ -50,6 +51,8 @@ SETTINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 """Framework, phase and overrides."""
 
+
+TRAINING_VIDEOS = 4096
 
 FEATURES, VIDEOS, FEATURE = "features", 640, 1024
 """A pass over so many videos, beside the settings."""
@@ -104,37 +107,45 @@ def written() -> int:
     return int(line.split()[1])
 
 
+def setting(rank: int, world: int, steps: int, name: str) -> None:
+    """Steps of one setting, by the formulas and as they were; rank 0 prints."""
+    framework, phase_name, overrides = SETTINGS[name]
+    resolved = experiment(*overrides, framework=framework)
+    phase = resolved.phase(phase_name)
+    with trial(resolved, phase, torch.device("cpu"), TRAINING_VIDEOS) as training:
+        for number in range(2):  # in the second DDP orders its gradients
+            training.step(number)
+        counts = CountedCollectives()
+        before = written()
+        with counts:
+            for number in range(steps):
+                training.step(number)
+        sent = (written() - before) / steps
+        parameters = sum(p.numel() for p in training.stepper.encoder.parameters())
+    exchanges = step_exchanges(resolved, phase, world, parameters, TRAINING_VIDEOS) or ()
+    formula, leaves = sum(e.handed for e in exchanges), sum(e.sent(world) for e in exchanges)
+    handed = sum(each.size for each in counts.handed) / steps
+    if rank > 0:
+        return
+    figures = (
+        f"formula {formula:12,d}  handed {handed:14,.0f}  calls {len(counts.handed) / steps:5.1f}  sent by formula "
+        f"{leaves:14,.0f}  by the kernel {sent:14,.0f}"
+    )
+    print(f"{world} ranks  {name:42}  {figures if world > 1 else f'handed {handed:,.0f}, written {sent:,.0f}'}")
+    if world == max(RANKS):
+        print("         " + ", ".join(f"{e.what} {e.handed:,}" for e in exchanges), flush=True)
+
+
 def measure(rank: int, world: int, folder: str, steps: int, names: Sequence[str]) -> None:
     """Settings on this rank; rank 0 prints."""
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    for name, (framework, phase_name, overrides) in [*SETTINGS.items()][
-        : None if world > 1 else 2
-    ]:  # one rank sends nothing
-        resolved = experiment(*overrides, framework=framework)
-        phase = resolved.phase(phase_name)
-        training = Steps(resolved, phase_name, Path(folder))
-        for _ in range(2):  # in the second DDP orders its gradients
-            training.step()
-        counts = CountedCollectives()
-        before = written()
-        with counts:
-            for _ in range(steps):
-                training.step()
-        sent = (written() - before) / steps
-        parameters = sum(p.numel() for p in training.stepper.encoder.parameters())
-        exchanges = step_exchanges(resolved, phase, world, parameters, len(training.job.index.videos)) or ()
-        formula, leaves = sum(e.handed for e in exchanges), sum(e.sent(world) for e in exchanges)
-        handed = sum(each.size for each in counts.handed) / steps
-        if rank == 0:
-            figures = (
-                f"formula {formula:12,d}  handed {handed:14,.0f}  calls {len(counts.handed) / steps:5.1f}  sent by formula "
-                f"{leaves:14,.0f}  by the kernel {sent:14,.0f}"
-            )
-            print(f"{world} ranks  {name:42}  {figures if world > 1 else f'handed {handed:,.0f}, written {sent:,.0f}'}")
-            if world == max(RANKS):
-                print("         " + ", ".join(f"{e.what} {e.handed:,}" for e in exchanges), flush=True)
+    if FEATURES in names:
+        features(rank, world, Path(folder))
+    settings = [name for name in names if name != FEATURES]
+    for name in settings if world > 1 else settings[:1]:  # one rank sends nothing
+        setting(rank, world, steps, name)
         if world > 1:
             dist.barrier()
     if world > 1:
