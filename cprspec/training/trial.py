@@ -20,6 +20,7 @@ from attrs import frozen
 from cprspec.data.index import Index, Video
 from cprspec.learning.exchange import rank, world_size
 from cprspec.learning.gradients import share_gradients
+from cprspec.learning.moco import MinerLike
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import build_encoder
 from cprspec.runs.layout import RunDir
@@ -73,6 +74,7 @@ class Trial:
     job: Job
     stepper: Stepper
     parallel: torch.nn.Module
+    miner: MinerLike | None
     optimizer: torch.optim.Optimizer
     ledger: Ledger
     recorder: Recorder
@@ -100,14 +102,15 @@ def trial(
         sampler = resolved.phase(phase.mine_with) if phase.mine_with else None
         weights = build_encoder(sampler).state_dict() if sampler else None
         stepper = build_stepper(job, sampler, Start(encoder=None, sampler=weights))
-        if phase.miner:
-            stepper.use_miner(phase.miner.at(phase.epochs - 1).build())
+        miner = phase.miner.at(phase.epochs - 1).build() if phase.miner else None
+        if miner is not None:
+            stepper.use_miner(miner)
         make_ready(job, stepper)
         fill_bank(job, stepper)
         optimizer = phase.optimizer.build(stepper.encoder.parameters())
         ledger, recorder = make_ledger(job, stepper), Recorder(job, stepper)
         parallel = share_gradients(stepper.module) if ranks.world > 1 else stepper.module
-        yield Trial(job, stepper, parallel, optimizer, ledger, recorder, Noise(job, resolved.views_of(phase)))
+        yield Trial(job, stepper, parallel, miner, optimizer, ledger, recorder, Noise(job, resolved.views_of(phase)))
 
 
 def made_up(videos: int, classes: int = CLASSES) -> Index:
