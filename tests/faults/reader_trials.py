@@ -161,7 +161,7 @@ def _watch_on_terminals(runs: Path, traces: list[Path], seconds: float) -> list[
             for terminal in seen:
                 os.write(terminal, key)
     for child in children:
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)  # strace and what it looks at
         os.waitpid(child, 0)
     for terminal in seen:
         os.close(terminal)
