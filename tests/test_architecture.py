@@ -115,6 +115,28 @@ def test_torch_free_packages_do_not_import_torch(path):
         assert not heavy
 
 
+NOTHING_WITH = {"tarfile", "zipfile", "urllib", "http", "ftplib", "requests", "shelve", "dill", "cloudpickle", "runpy"}
+"""Modules that unpack archives, open addresses, or run what they read."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_archive_is_unpacked_no_address_opened_and_no_code_read(path):
+    names, called, imported = set(), set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called.add(node.func.id)
+    assert not imported & NOTHING_WITH
+    assert not names & {"unpack_archive", "extractall", "urlopen"}
+    assert not called & {"eval", "exec", "compile", "__import__"}
+    assert "pickle" not in imported or path.name == "unpickle.py"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_only_figures_import_matplotlib(path):
     """Not even inside a function: it costs 0.7 s, and it is an extra."""

@@ -178,7 +178,8 @@ class Worker:
 
     def hangs(self, timeout_s: float) -> CprspecError:
         """It did not finish an item in time."""
-        hint = "leave the file out, or raise launch.data_timeout_s where reading is slow"
+        slow = "raise launch.data_timeout_s where reading is slow"
+        hint = f"leave the file out, or {slow}" if self.file else f"{slow} or the machine is busy"
         return self._error(f"has not finished an item for {timeout_s:g} s; it reads", hint)
 
     def _error(self, what: str, hint: str | None) -> CprspecError:

@@ -1,7 +1,7 @@
 """Runs trials of faults, adds their outcomes to docs/faults.json, and writes docs/faults.md from it.
 
     python tests/faults/matrix.py                    every row once more, at its full count
-    python tests/faults/matrix.py P2=10 C1=200       some rows, so many trials each
+    python tests/faults/matrix.py P2=10 C1=200 V1    some rows, so many trials each
     python tests/faults/matrix.py --write            docs/faults.md only
 
 Seeds go on where the last run ended, so totals are of different trials.
@@ -22,7 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import file_trials
 import process_trials
+import reader_trials
 from attrs import frozen
+from held import HELD, check
+from page import page
 from victims import Lab
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -31,63 +34,49 @@ TOTALS, PAGE = DOCS / "faults.json", DOCS / "faults.md"
 
 @frozen
 class Row:
-    """A kind of fault: what it is, how many trials one whole run makes, and the trial."""
+    """A kind of fault: what it is, how many trials one whole run makes, and the trial.
+
+    A trial gives the seconds that a promise is about, if there is one: `limit` says in words what it may be.
+    """
 
     what: str
     count: int
-    trial: Callable[[Lab, int], None]
+    trial: Callable[[Lab, int], float | None]
+    limit: str = ""
 
 
+P, F, R = process_trials, file_trials, reader_trials
 ROWS = {
-    "P1": Row("one of two ranks is killed at a random step: named, goes on bit for bit", 50, process_trials.kill_rank),
-    "P1-restart": Row("the same with `--restarts 1`: ends bit for bit as if nothing had happened", 5, process_trials.restart),
-    "P2": Row("the run is killed at a random place or moment: goes on bit for bit", 50, process_trials.kill_alone),
-    "P2-save": Row("killed in the middle of writing a checkpoint", 10, process_trials.kill_in_save),
-    "P3": Row("only the launcher is killed: no rank or data worker survives it by 5 s", 10, process_trials.kill_launcher),
-    "P4": Row("SIGTERM, SIGINT or SIGUSR1 to one process: saved, goes on bit for bit", 10, process_trials.stop_alone),
-    "P4-ranks": Row("the same to the launcher, a rank, or all processes of two ranks", 10, process_trials.stop_ranks),
-    "P5": Row("a second SIGINT: ends at once, checkpoints whole", 10, process_trials.stop_twice),
-    "P6": Row("SIGTERM while saving, reading or starting", 30, process_trials.stop_at_a_place),
-    "P7": Row("a rank is stopped or hangs: named with its step", 9, process_trials.hang),
-    "P10": Row("the port is taken: named with its owner", 3, process_trials.port_in_use),
-    "P10-two": Row("two runs of two ranks at once", 10, process_trials.two_at_once),
-    "P12": Row("another number of ranks: refused, allowed by name, same videos", 4, process_trials.other_world_size),
-    "P13": Row("other threads: a warning, within 1e-5", 2, process_trials.other_threads),
-    "P14": Row("a loss that is not finite: no update, clips named", 10, process_trials.not_finite),
-    "log": Row("the writer of a log is killed three times, the line torn further", 500, file_trials.torn_log),
-    "D1": Row("the disk is full in a log line or a checkpoint (a limit on file sizes)", 10, file_trials.full_disk),
-    "D4": Row("the run directory is removed or moved", 10, file_trials.deleted_run),
-    "D5": Row("two writers begin within 50 ms", 100, file_trials.race_for_a_run),
-    "D6": Row("the lock's owner was killed, or names a stranger", 50, file_trials.stale_lock),
-    "C1": Row("a damaged file of a checkpoint: noticed, named, the earlier one found", 1200, file_trials.damaged_checkpoint),
-    "C1-run": Row("a run whose newest checkpoint is damaged: refused, `--fallback` ends bit for bit", 5, file_trials.fallback),
-    "C2": Row("38 hostile safetensors files, to start from and in a checkpoint", 1, file_trials.hostile_weights),
-    "C3": Row("pickles under seven names and in each file of a checkpoint", 6, file_trials.pickle_under_any_name),
-    "C4": Row("weights of another network", 50, file_trials.wrong_weights),
-    "C5": Row("files cut and overwritten after loading", 20, file_trials.changed_after_loading),
+    "P1": Row("one of two ranks is killed at a random step: named, goes on bit for bit", 50, P.kill_rank, "15, to the end"),
+    "P1-restart": Row("the same with `--restarts 1`: ends bit for bit as if nothing had happened", 5, P.restart),
+    "P2": Row("the run is killed at a random place or moment: goes on bit for bit", 50, P.kill_alone),
+    "P2-save": Row("killed in the middle of writing a checkpoint", 10, P.kill_in_save),
+    "P3": Row("only the launcher is killed: no rank or data worker survives it", 10, P.kill_launcher, "5"),
+    "P4": Row("SIGTERM, SIGINT or SIGUSR1 to one process: saved, goes on bit for bit", 10, P.stop_alone, "5 and a step"),
+    "P4-ranks": Row("the same to launcher, rank, or all processes of two ranks", 10, P.stop_ranks, "5 and a step"),
+    "P5": Row("a second SIGINT: ends at once, checkpoints whole", 10, P.stop_twice, "2"),
+    "P6": Row("SIGTERM while saving, reading or starting", 30, P.stop_at_a_place),
+    "P7": Row("a rank is stopped or hangs: named with its step", 9, P.hang, "5 beyond the limit"),
+    "P8": Row("a data worker is killed, breaks, hangs: named, goes on bit for bit", 9, P.data_worker, "5; beyond the limit"),
+    "P10": Row("the port is taken: named with its owner", 3, P.port_in_use),
+    "P10-two": Row("two runs of two ranks at once", 10, P.two_at_once),
+    "P12": Row("another number of ranks: refused, allowed by name, same videos", 4, P.other_world_size),
+    "P13": Row("other threads: a warning, and ten steps within 1e-5", 6, P.other_threads),
+    "P14": Row("a loss that is not finite: no update, clips named", 10, P.not_finite),
+    "log": Row("the writer of a log is killed three times, the line torn further", 500, F.torn_log),
+    "D1": Row("the disk is full in a log line or a checkpoint (a limit on file sizes)", 10, F.full_disk),
+    "D4": Row("the run directory is removed or moved", 10, F.deleted_run),
+    "D5": Row("two writers begin within 50 ms", 100, F.race_for_a_run),
+    "D6": Row("the lock's owner was killed, or names a stranger", 50, F.stale_lock),
+    "D7": Row("three monitors on a live run: none writes or locks in it (strace)", 3, R.monitors_on_a_live_run),
+    "D8": Row("the writer is killed within a line while a monitor reads", 500, R.killed_while_watched),
+    "C1": Row("a damaged file of a checkpoint: noticed, named, the earlier one found", 1200, F.damaged_checkpoint),
+    "C1-run": Row("a run whose newest checkpoint is damaged: refused, `--fallback` ends bit for bit", 5, F.fallback),
+    "C2": Row("38 hostile safetensors files, to start from and in a checkpoint", 1, F.hostile_weights),
+    "C3": Row("pickles under seven names and in each file of a checkpoint", 6, F.pickle_under_any_name),
+    "C4": Row("weights of another network", 50, F.wrong_weights),
+    "C5": Row("files cut and overwritten after loading", 20, F.changed_after_loading),
 }  # fmt: skip
-
-HEAD = """# Faults tried
-
-What was done to runs on purpose, how often, and how often the outcome was not the promised one. One line for each kind of
-fault; totals over all runs of `python tests/faults/matrix.py` (part of `make test-slow`), which writes this page from
-faults.json. Each trial has another seed. "Bit for bit" is: the loss of every step, each step once and in order, every tensor
-of every last checkpoint, the mining tables and the recording equal those of a run that nothing happened to. Processes are real
-and are really killed; they are forked from one that has its libraries loaded, and train a very small experiment of three
-phases (momentum encoder, queue, cascade mining) on the CPU.
-
-| | what happens | trials | failed | wanted | last |
-|---|---|---|---|---|---|
-"""
-
-TAIL = """
-Machine: {machine}.
-
-Not in this table: bad videos and data workers, and what screens make of a run that is written to, have tests of their own. Not
-tried at all: a power cut (the order write, sync, rename, sync of the folder is what the code does, and no test cuts power),
-memory that runs out (a killed rank stands for it), GPUs, several machines, a clock that is set while a run runs (durations are
-monotonic, which tests/runs/test_events.py holds).
-"""
 
 
 def try_row(name: str, count: int, totals: dict[str, dict[str, object]]) -> None:
@@ -99,7 +88,9 @@ def try_row(name: str, count: int, totals: dict[str, dict[str, object]]) -> None
         lab = Lab(Path(folder) / "lab", cache).prepare()
         for seed in range(total["trials"], total["trials"] + count):
             try:
-                row.trial(lab, seed)
+                took = row.trial(lab, seed)
+                if took is not None:
+                    total["longest_s"] = round(max(took, total.get("longest_s", 0.0)), 2)
             except Exception as error:
                 total["failed"] += 1
                 reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
@@ -119,24 +110,22 @@ def read_totals() -> dict[str, dict[str, object]]:
 def save(totals: dict[str, dict[str, object]]) -> None:
     """Write the totals and the page."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, no GPU"
-    ordered = {name: totals[name] for name in ROWS if name in totals}
+    ordered = {name: totals[name] for name in (*ROWS, *HELD) if name in totals}
     TOTALS.write_text(json.dumps({"schema": 1, "kind": "faults", "machine": machine, "rows": ordered}, indent=1) + "\n")
-    lines = []
-    for name, row in ROWS.items():
-        total = totals.get(name, {"trials": 0, "failed": 0, "last": "never"})
-        lines.append(
-            f"| {name} | {row.what} | {total['trials']} | {total['failed']} | {row.count} | {total['last']} |\n"
-        )
-    PAGE.write_text(HEAD + "".join(lines) + TAIL.format(machine=machine))
+    PAGE.write_text(page(ROWS, HELD, totals, machine))
 
 
 def main(arguments: list[str]) -> int:
     """Run what is asked for; how many trials failed."""
     totals = read_totals()
     before = sum(total["failed"] for total in totals.values())
-    wanted = [] if arguments == ["--write"] else arguments or list(ROWS)
+    wanted = [] if arguments == ["--write"] else arguments or [*ROWS, *HELD]
     for argument in wanted:
         name, _, count = argument.partition("=")
+        if name in HELD:
+            totals[name] = check(HELD[name])
+            save(totals)
+            continue
         try_row(name, int(count) if count else ROWS[name].count, totals)
     save(totals)
     return sum(total["failed"] for total in totals.values()) - before

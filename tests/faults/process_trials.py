@@ -1,4 +1,7 @@
-"""One trial of each fault that processes suffer: rows P1 to P15. A trial takes a lab and a seed, and fails by assertion."""
+"""One trial of each fault that processes suffer: rows P1 to P14. A trial takes a lab and a seed, and fails by assertion.
+
+Where the row has a time limit, the trial gives the seconds that it is about.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,19 @@ import socket
 import time
 from pathlib import Path
 
-from victims import EVERY_STEP, PHASES, Lab, assert_same, only_run, rank_pids, steps, survivors, wait_for_steps
+from victims import (
+    EVERY_STEP,
+    PHASES,
+    Lab,
+    assert_same,
+    data_workers,
+    only_run,
+    rank_pids,
+    steps,
+    survivors,
+    voided_steps,
+    wait_for_steps,
+)
 
 from cprspec.training import checkpoint
 
@@ -34,8 +49,8 @@ def kill_alone(lab: Lab, seed: int, places: tuple[str, ...] = ("step", "wait", "
     reference, runs = lab.reference(), _runs(lab, "P2", seed)
     if len(places) > 1 and rng.random() < 0.3:
         victim = lab.start("run", "small.toml", "--runs", runs, *EVERY_STEP)
-        run = wait_for_steps(runs, 1, victim)
-        time.sleep(rng.random() * 2)
+        run = wait_for_steps(runs, rng.randrange(1, 25), victim)
+        time.sleep(rng.random() * 0.2)  # less than what is left takes
         os.killpg(victim.process.pid, signal.SIGKILL)
         victim.process.join()
     else:
@@ -47,6 +62,8 @@ def kill_alone(lab: Lab, seed: int, places: tuple[str, ...] = ("step", "wait", "
     assert done.code == 0, done.talk
     assert_same(run, reference)
     assert not list(run.rglob(".step-*")), "what was half written is still there"
+    # Each step was saved; the writer may be at the one before while the next is made.
+    assert voided_steps(run) <= 2
 
 
 def kill_in_save(lab: Lab, seed: int) -> None:
@@ -54,14 +71,18 @@ def kill_in_save(lab: Lab, seed: int) -> None:
     kill_alone(lab, seed, ("save",))
 
 
-def kill_rank(lab: Lab, seed: int) -> None:
-    """P1: one of two ranks is killed; the other one leaves, the right one is named, and going on gives the same bits."""
+def kill_rank(lab: Lab, seed: int) -> float:
+    """P1: one of two ranks is killed; the other one leaves, the right one is named, and going on gives the same bits.
+
+    Seconds from the last step that was made to the end of all.
+    """
     rng = random.Random(seed)
     reference, runs, rank = lab.reference(*TWO), _runs(lab, "P1", seed), rng.randrange(2)
     fault = f"{rank}:{_moment(rng, ('step', 'wait', 'loss')).format('kill')}"
     victim = lab.start("run", "small.toml", "--runs", runs, *TWO, *EVERY_STEP, fault=fault)
     ended = victim.wait()
     run = only_run(runs)
+    took = seconds_since_last_step(run)
     assert ended.code == 1, ended.talk
     assert f"rank {rank} was killed by SIGKILL" in ended.last, (fault, ended.last)
     assert f"cprspec run {run}" in ended.last
@@ -69,31 +90,43 @@ def kill_rank(lab: Lab, seed: int) -> None:
     done = lab.call("run", run, *TWO)
     assert done.code == 0, done.talk
     assert_same(run, reference)
+    assert voided_steps(run) <= 2
+    return took
 
 
-def kill_launcher(lab: Lab, seed: int) -> None:
-    """P3: only the launcher is killed; ranks and data workers die with it."""
+def seconds_since_last_step(run: Path) -> float:
+    """Seconds since the run logged a step, or since it began."""
+    logged = [
+        json.loads(line)["time"] for line in (run / "events.jsonl").read_text().splitlines()[1:] if '"step"' in line
+    ]
+    return time.time() - (logged[-1] if logged else (run / "resolved.toml").stat().st_mtime)
+
+
+def kill_launcher(lab: Lab, seed: int) -> float:
+    """P3: only the launcher is killed; ranks and data workers die with it, in so many seconds."""
     runs = _runs(lab, "P3", seed)
     victim = lab.start(
         "run", "small.toml", "--runs", runs, *TWO, "--set", "launch.workers=1", "--set", "phase.cycle.epochs=400"
     )
     wait_for_steps(runs, 1 + seed % 5, victim)
     os.kill(victim.process.pid, signal.SIGKILL)
+    began = time.monotonic()
     victim.process.join()
     assert survivors(victim.process.pid) == []
+    return time.monotonic() - began
 
 
-def stop_alone(lab: Lab, seed: int) -> None:
-    """P4: one process is asked to stop; it saves, leaves with the signal's code, and nothing is lost."""
+def stop_alone(lab: Lab, seed: int) -> float:
+    """P4: one process is asked to stop; it saves, leaves with the signal's code, and nothing is lost. Seconds it took."""
     rng = random.Random(seed)
     reference, runs = lab.reference(), _runs(lab, "P4", seed)
     number = rng.choice((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
     victim = lab.start("run", "small.toml", "--runs", runs)
     run = wait_for_steps(runs, rng.randrange(1, 25), victim)
-    _stop_and_go_on(lab, victim, run, number, reference, lambda: os.kill(victim.process.pid, number))
+    return _stop_and_go_on(lab, victim, run, number, reference, lambda: os.kill(victim.process.pid, number))
 
 
-def stop_ranks(lab: Lab, seed: int) -> None:
+def stop_ranks(lab: Lab, seed: int) -> float:
     """P4: two ranks are asked to stop, by a signal to their launcher, to one of them, or to all processes."""
     rng = random.Random(seed)
     reference, runs = lab.reference(*TWO), _runs(lab, "P4", seed)
@@ -105,12 +138,14 @@ def stop_ranks(lab: Lab, seed: int) -> None:
         "rank": lambda: os.kill(rank_pids(run)[rng.randrange(2)], number),
         "group": lambda: os.killpg(victim.process.pid, number),
     }[target]
-    _stop_and_go_on(lab, victim, run, number, reference, send, *TWO)
+    return _stop_and_go_on(lab, victim, run, number, reference, send, *TWO)
 
 
-def _stop_and_go_on(lab, victim, run, number, reference, send, *options) -> None:
+def _stop_and_go_on(lab, victim, run, number, reference, send, *options) -> float:
     send()
+    began = time.monotonic()
     ended = victim.wait()
+    took = time.monotonic() - began
     expected = 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
     assert ended.code == expected, ended.talk
     assert f"go on with: cprspec run {run}" in ended.last
@@ -119,11 +154,12 @@ def _stop_and_go_on(lab, victim, run, number, reference, send, *options) -> None
     done = lab.call("run", run, *options)
     assert done.code == 0, done.talk
     assert_same(run, reference)
-    assert len([e for e in (run / "events.jsonl").read_text().splitlines() if '"kind": "step"' in e]) == 32
+    assert voided_steps(run) == 0
+    return took
 
 
-def stop_twice(lab: Lab, seed: int) -> None:
-    """P5: a second SIGINT half a second later ends it at once, and what was saved is whole."""
+def stop_twice(lab: Lab, seed: int) -> float:
+    """P5: a second SIGINT half a second later ends it at once, and what was saved is whole. Seconds after the second."""
     runs = _runs(lab, "P5", seed)
     slow = ("--set", "phase.cycle.epochs=400")
     victim = lab.start(
@@ -134,10 +170,13 @@ def stop_twice(lab: Lab, seed: int) -> None:
     os.kill(victim.process.pid, signal.SIGINT)
     time.sleep(0.5)
     os.kill(victim.process.pid, signal.SIGINT)
+    began = time.monotonic()
     ended = victim.wait()
+    took = time.monotonic() - began
     assert ended.code == 130, ended.talk
     assert survivors(ended.pid) == []
     assert all(checkpoint.load(folder) for folder in run.glob("phases/*/checkpoints/step-*"))
+    return took
 
 
 def stop_at_a_place(lab: Lab, seed: int) -> None:
@@ -164,17 +203,50 @@ def stop_at_a_place(lab: Lab, seed: int) -> None:
     assert_same(found[0].parent, reference)
 
 
-def hang(lab: Lab, seed: int) -> None:
-    """P7: a rank stops showing life, or waits for ever; it is named within the time limit and five seconds."""
+def hang(lab: Lab, seed: int) -> float:
+    """P7: a rank stops showing life, or waits for ever; it is named. Seconds beyond the limit, since the last step."""
     rng = random.Random(seed)
     runs, rank, limit = _runs(lab, "P7", seed), rng.randrange(2), 10
     kind, place = (("stop", "step"), ("hang", "wait"), ("hang", "step"))[seed % 3]
     options = (*TWO, "--set", f"launch.timeout_s={limit}")
     fault = f"{rank}:{rng.randrange(1, 8)}:{kind}:{place}"
     ended = lab.start("run", "small.toml", "--runs", runs, *options, fault=fault).wait()
+    took = seconds_since_last_step(only_run(runs)) - limit
     assert ended.code == 1, ended.talk
     assert f"rank {rank} has not finished step {fault.split(':')[1]} " in ended.last, (fault, ended.last)
     assert survivors(ended.pid) == []
+    return took
+
+
+def data_worker(lab: Lab, seed: int) -> float:
+    """P8: a data worker is killed, breaks or hangs in a run; it is named with its file, and the run goes on bit for bit.
+
+    Seconds from the fault to the end; for one that hangs, beyond the limit.
+    """
+    rng = random.Random(seed)
+    reference, runs = lab.reference(), _runs(lab, "P8", seed)
+    number = (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP)[seed % 3]
+    limit = 15 if number == signal.SIGSTOP else 90
+    options = ("--set", "launch.workers=2", "--set", f"launch.data_timeout_s={limit}")
+    slow = "--set", "phase.cycle.epochs=400"
+    victim = lab.start("run", "small.toml", "--runs", runs, *options, *EVERY_STEP, *(slow if seed % 2 else ()))
+    run = wait_for_steps(runs, 17 + rng.randrange(6), victim)
+    os.kill(rng.choice(data_workers(victim.process.pid)), number)
+    began = time.monotonic()
+    ended = victim.wait()
+    took = time.monotonic() - began
+    assert ended.code == 1, ended.talk
+    if number == signal.SIGSTOP:
+        assert f"has not finished an item for {limit} s" in ended.last, ended.last
+    else:
+        assert f"was killed by {number.name}" in ended.last, ended.last
+    assert "data worker" in ended.last, ended.last
+    assert survivors(ended.pid) == []
+    if not seed % 2:
+        done = lab.call("run", run, "--set", "launch.data_timeout_s=90")
+        assert done.code == 0, done.talk
+        assert_same(run, reference)
+    return took - limit * (number == signal.SIGSTOP)
 
 
 def restart(lab: Lab, seed: int) -> None:
@@ -236,16 +308,16 @@ def other_world_size(lab: Lab, seed: int) -> None:
 
 
 def other_threads(lab: Lab, seed: int) -> None:
-    """P13: going on with other threads is said to be inexact, and is nearly so."""
-    runs = _runs(lab, "P13", seed)
-    assert lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault="0:5:term:step:cycle").code == 143
+    """P13: going on with other threads is said to be inexact, and for ten steps is nearly so."""
+    runs, last = _runs(lab, "P13", seed), seed % 6
+    assert lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault=f"0:{last}:term:step:cycle").code == 143
     run = only_run(runs)
     done = lab.call("run", run, "--set", "launch.threads=2")
     assert done.code == 0, done.talk
     assert "threads 1 then, 2 now" in (run / "events.jsonl").read_text()
     for ours, theirs in zip(steps(run), steps(lab.reference()), strict=True):
         assert ours[:2] == theirs[:2]
-        if ours[0] == "cycle" and ours[1] < 15:
+        if ours[0] == "cycle" and ours[1] <= last + 10:
             assert abs(ours[2] - theirs[2]) <= 1e-5 * abs(theirs[2]), (ours, theirs)
 
 

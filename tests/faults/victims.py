@@ -85,6 +85,7 @@ class Lab:
     def start(self, *arguments: object, fault: str = "", folder: Path | None = None, **environment: str) -> Victim:
         """Start `cprspec ARGUMENTS`."""
         talk = self.folder / f"talk-{time.monotonic_ns()}"
+        talk.touch()
         variables = {
             "CPRSPEC_CACHE": str(self.cache), "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "CPRSPEC_FAULT": fault,
             "PYTHONWARNINGS": "ignore", **environment,
@@ -137,6 +138,11 @@ def steps(run: Path) -> list[tuple[str, int, float | None]]:
     return [(e.phase, e.step, e.loss) for e in found if isinstance(e, Step)]
 
 
+def voided_steps(run: Path) -> int:
+    """How many steps were logged and then made again."""
+    return (run / "events.jsonl").read_text().count('{"kind": "step"') - len(steps(run))
+
+
 def ended_state(run: Path) -> dict[str, object]:
     """All that must be equal to the bit: weights and state of each phase, mining tables, recording."""
     found: dict[str, object] = {}
@@ -165,19 +171,26 @@ def survivors(session: int, within_s: float = 5.0) -> list[str]:
     deadline = time.monotonic() + within_s
     while (left := _of_session(session)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return left
+    return [name for _, name in left.values()]
 
 
-def _of_session(session: int) -> list[str]:
-    found = []
+def data_workers(session: int) -> list[int]:
+    """The pids of the data workers of a run of one rank: its grandchildren, forked from the server that it started."""
+    parents = {pid: parent for pid, (parent, _) in _of_session(session).items()}
+    return [pid for pid, parent in parents.items() if parents.get(parent) == session]
+
+
+def _of_session(session: int) -> dict[int, tuple[int, str]]:
+    """Parent and name of every living process of a session, by its pid."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, _, rest = path.read_text().rpartition(")")
         except OSError:
             continue
-        state, _parent, _group, its_session = rest.split()[:4]
+        state, parent, _group, its_session = rest.split()[:4]
         if int(its_session) == session and state != "Z":
-            found.append(name)
+            found[int(path.parent.name)] = int(parent), name
     return found
 
 
