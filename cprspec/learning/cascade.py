@@ -21,6 +21,8 @@ from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import pad
 
+from cprspec.learning.similarity import similarity
+
 NONE = -1
 """In place of a bank row where there is none."""
 
@@ -62,8 +64,8 @@ class Scores:
         cls, main_ND: Tensor, aux_ND: Tensor, bank_main_KD: Tensor, bank_aux_KD: Tensor, eligible_NK: Tensor
     ) -> Scores:
         """The similarity of each query to each bank row, in both views; features are normalised."""
-        by_main_NK = (main_ND @ bank_main_KD.T).masked_fill_(~eligible_NK, -torch.inf)
-        return cls(by_main_NK, (aux_ND @ bank_aux_KD.T).masked_fill_(~eligible_NK, -torch.inf))
+        by_main_NK = similarity(main_ND, bank_main_KD).masked_fill_(~eligible_NK, -torch.inf)
+        return cls(by_main_NK, similarity(aux_ND, bank_aux_KD).masked_fill_(~eligible_NK, -torch.inf))
 
     def keep(self, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
         """What the last stage of `plan` keeps: bank rows `[N,C]`, their scores, and the rows with -1 for none.

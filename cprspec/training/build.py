@@ -23,6 +23,9 @@ from cprspec.training.moco_stepper import MoCoStepper
 from cprspec.training.stepper import Stepper
 from cprspec.video.normalise import Normalise
 
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+"""What is kept in a precision."""
+
 
 @frozen
 class Start:
@@ -75,6 +78,7 @@ def moco_of(
         momentum=options.momentum,
         loss=options.loss,
         siblings=options.siblings,
+        bank_dtype=DTYPES[options.bank_precision],
         to_input=Normalise(views[phase.views[0]]),
         mining_input=Normalise(views[sampler_phase.views[0]]) if sampler_phase is not None else None,
         **how,
@@ -97,6 +101,7 @@ def iic_of(phase: Phase, options: frameworks.IIC, views: Mapping[str, View], enc
         temperature=options.temperature,
         momentum=options.momentum,
         intra_negative=options.intra_negative,
+        bank_dtype=DTYPES[options.bank_precision],
         to_input=(first, second),
         **how,
     )

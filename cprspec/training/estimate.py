@@ -121,10 +121,11 @@ def state_bytes(network: nn.Module) -> int:
 
 def bank_bytes(phase: Phase, videos: int | None = None) -> int:
     """The queue, with the mining view's embeddings beside it where one mines; IIC's banks where the videos are counted."""
+    value_bytes = 2 if getattr(phase.framework, "bank_precision", "float32") == "bf16" else 4
     if isinstance(phase.framework, IIC):
         banks = 2 if phase.framework.intra_negative == "none" else 3
-        return 4 * (videos or 0) * phase.backbone.feature_size * banks
-    bank: int = 4 * getattr(phase.framework, "queue_size", 0) * phase.framework.head
+        return value_bytes * (videos or 0) * phase.backbone.feature_size * banks
+    bank: int = value_bytes * getattr(phase.framework, "queue_size", 0) * phase.framework.head
     return bank * (2 if phase.mine_with else 1)
 
 

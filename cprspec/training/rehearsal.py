@@ -99,7 +99,8 @@ def step_bytes(
                 step = partial(_iic_step, iic_of(phase, iic, views, network, **how), iic.negatives)
             case _:
                 raise NotImplementedError(f"framework '{phase.framework.name}' cannot be rehearsed")
-        with Counting() as counting:
+        counting = Counting()
+        with counting:
             shape = (clips, phase.clip.frames, phase.clip.size, phase.clip.size, 3)
             step([torch.empty(shape, dtype=torch.uint8) for _ in range(3)])
     return counting.peak
