@@ -107,20 +107,25 @@ class Recipe:
         forget_peak(self.ranks.device)
         stepper = build_stepper(job, sampler, start)
         last = train_phase(job, stepper)
-        peak, stated = self.ranks.largest(peak_bytes(self.ranks.device)), self.stated.get(phase.name)
+        peak_gib = self.ranks.largest(peak_bytes(self.ranks.device)) / GIB
+        expected = self.stated.get(phase.name) if self.ranks.device.type == "cpu" else None
+        stated_gib = expected.total / GIB if expected else None
         digest = checkpoint.weights_digest(last) if self.ranks.first else ""
         seconds = time.monotonic() - began
         facts = {
             "schema": 1, "kind": "phase", "name": phase.name, "fingerprint": self.fingerprints[phase.name],
             "checkpoint": last.name, "weights_sha256": digest, "seconds_s": seconds, "reused_from": None,
-            "versions": versions(), 
-            "stated_gib": stated and stated.total / GIB, "peak_gib": peak / GIB,
+            "versions": versions(), "stated_gib": stated_gib, "peak_gib": peak_gib,
         }  # fmt: skip
         if self.ranks.first:
             launch = job.launch
             checkpoint.Keep(last=1, best=launch.keep_best, by=launch.best_by).apply(job.checkpoints)
             atomic_write_json(job.folder / FINISHED, facts)
-        self.report(events.PhaseFinished(phase=phase.name, seconds_s=seconds, weights_sha256=digest))
+        self.report(
+            events.PhaseFinished(
+                phase=phase.name, seconds_s=seconds, weights_sha256=digest, stated_gib=stated_gib, peak_gib=peak_gib
+            )
+        )
         wait_for_all(self.ranks)
         return Finished(job.folder, facts)
 

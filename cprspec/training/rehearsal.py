@@ -1,7 +1,8 @@
 """An optimiser step without data or arithmetic, to see how much memory it takes at most.
 
 The framework's own module makes a forward and a backward pass on the meta device, where tensors have shapes and no content,
-while every storage is counted from when it is made until nobody holds it. What a kernel takes for itself is not seen.
+while every storage is counted from when it is made until nobody holds it. What a kernel takes for itself is not seen, nor
+where things lie: `HOLES` stands for that.
 
 Legend: N clips of a micro-batch, K bank rows.
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
+from attrs import evolve
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,14 +27,19 @@ from cprspec.spec.kinds import View
 from cprspec.spec.schema import Phase
 from cprspec.training.build import iic_of, moco_of
 
+HOLES = 4
+"""Blocks as large as the largest that come on top of what a step holds: glibc does not find room for an aligned block where
+one of just that size was, so a heap has holes. From 1 to 6 were found by benchmarks/memory.py."""
+
 
 class Counting(TorchDispatchMode):
-    """Counts the bytes of every tensor that is made inside: `now`, and at most so far, `peak`."""
+    """Counts the bytes of every tensor that is made inside: `now`, and at most so far, `peak`; the `largest` single one."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now: int = 0
         self.peak: int = 0
+        self.largest: int = 0
         self._living: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
@@ -58,6 +65,7 @@ class Counting(TorchDispatchMode):
         self._living[key] = weakref.ref(storage, gone)
         self.now += size
         self.peak = max(self.peak, self.now)
+        self.largest = max(self.largest, size)
 
 
 class InBf16(nn.Module):
@@ -76,12 +84,26 @@ class InBf16(nn.Module):
 def step_bytes(
     phase: Phase, sampler_phase: Phase | None, views: Mapping[str, View], clips: int, *, groups: int, recompute: bool
 ) -> int:
-    """What a step of `clips` clips holds at once at most, beside weights, optimiser and bank: bytes.
+    """What a step of `clips` clips takes at most, beside weights, optimiser and bank: bytes.
 
     In it are the clips as bytes and as floats, what back-propagation keeps, scores of the bank, gradients. `groups`: batch
     norm's of this process. `sampler_phase`: the one whose encoder mines. RuntimeError or NotImplementedError from networks
     that look at numbers.
     """
+    alike = partial(evolve, name="", epochs=1, seed=0, start_from=None, mine_with=None, miner=None)
+    sampler = alike(sampler_phase) if sampler_phase is not None else None
+    return _rehearse(alike(phase), sampler, tuple(views.items()), clips, groups, recompute)
+
+
+@cache  # phases of a recipe are often alike in all that counts here
+def _rehearse(
+    phase: Phase,
+    sampler_phase: Phase | None,
+    views: tuple[tuple[str, View], ...],
+    clips: int,
+    groups: int,
+    recompute: bool,
+) -> int:
     with torch.device("meta"):
         encoder = build_encoder(phase)
         use_recompute(encoder[0], recompute)
@@ -91,19 +113,19 @@ def step_bytes(
             case frameworks.MoCo() as moco:
                 sampler = build_encoder(sampler_phase) if sampler_phase is not None else None
                 step = partial(
-                    _moco_step, moco_of(phase, moco, views, network, sampler_phase, sampler, bn_groups=groups)
+                    _moco_step, moco_of(phase, moco, dict(views), network, sampler_phase, sampler, bn_groups=groups)
                 )
             case frameworks.IIC() as iic:
                 source_V = torch.empty(iic.negatives + 1, dtype=torch.int64)
                 how = {"embedding": encoder.embedding, "source_V": source_V, "bn_groups": groups}
-                step = partial(_iic_step, iic_of(phase, iic, views, network, **how), iic.negatives)
+                step = partial(_iic_step, iic_of(phase, iic, dict(views), network, **how), iic.negatives)
             case _:
                 raise NotImplementedError(f"framework '{phase.framework.name}' cannot be rehearsed")
         counting = Counting()
         with counting:
             shape = (clips, phase.clip.frames, phase.clip.size, phase.clip.size, 3)
             step([torch.empty(shape, dtype=torch.uint8) for _ in range(3)])
-    return counting.peak
+    return counting.peak + HOLES * counting.largest
 
 
 def _moco_step(model: nn.Module, clips: list[Tensor]) -> None:
