@@ -1,22 +1,28 @@
-"""S3D, forward and backward and forward alone, against torchvision's S3D in float32 and its own memory layout.
+"""S3D, forward and backward, forward alone, and frozen, against torchvision's S3D in float32 and its own memory layout.
 
     python benchmarks/s3d_speed.py [ROUNDS]
 
-One thread, clips [4,3,16,112,112], interleaved; CPU time. Forward alone is in evaluation mode, as an encoder is asked for
-features. bf16 is skipped, with a word, where the processor has no instructions for it.
+One thread, clips [4,3,16,112,112], interleaved; CPU time. Forward alone is in evaluation mode; frozen is the same with batch
+norms folded, as encoders are asked for features (models/frozen.py), and bf16 frozen has bf16 weights. Rates are of what the
+convolutions multiply and add, beside that of matrix products of the same type in the same run. bf16 is skipped, with a word,
+where the processor has no instructions for it.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
-from measuring import has_bf16, interleaved, say_bf16, table
+from measuring import has_bf16, interleaved, matmul_gflops, say_bf16, table
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import s3d
 
 from cprspec.learning.ranks import keep_freed_memory
+from cprspec.models.frozen import freeze
 from cprspec.models.s3d import S3D
 
 Network = Callable[[Tensor], Tensor]
@@ -42,6 +48,14 @@ def forward(run: Network, clip: Tensor, dtype: torch.dtype | None) -> Callable[[
             run(clip)
 
     return once
+
+
+def say_rate(name: str, seconds: list[float], network: nn.Module, clip: Tensor, dtype: torch.dtype) -> None:
+    """Print what rate a forward pass reaches, and which share of matrix products' that is."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(clip)
+    rate = 1e-9 * counter.get_total_flops() / statistics.median(seconds)
+    print(f"{name}: {rate:.0f} GFLOP/s, {100 * rate / matmul_gflops(dtype):.0f} % of matrix products' rate")
 
 
 def main() -> None:
@@ -71,10 +85,16 @@ def main() -> None:
     ways = {
         "torchvision": forward(theirs.features, clip, None),
         "float32": forward(ours, ours_clip, None),
+        "float32 frozen": forward(freeze(deepcopy(ours)), ours_clip, None),
     }
     if bf16:
         ways["bf16 autocast"] = forward(ours, ours_clip, torch.bfloat16)
-    table(interleaved(ways, rounds), "torchvision")
+        ways["bf16 frozen"] = forward(freeze(deepcopy(ours), "bf16"), ours_clip.bfloat16(), None)
+    seconds = interleaved(ways, rounds)
+    table(seconds, "torchvision")
+    say_rate("float32 frozen", seconds["float32 frozen"], ours, clip, torch.float32)
+    if bf16:
+        say_rate("bf16 frozen", seconds["bf16 frozen"], ours, clip, torch.bfloat16)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, Spe
 from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
+from cprspec.cli_submit import submit_app
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
@@ -52,6 +53,7 @@ app.add_typer(search_app)
 app.add_typer(compare_app)
 app.add_typer(figure_app)
 app.add_typer(logs_app)
+app.add_typer(submit_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:

@@ -43,6 +43,7 @@ def search(
     phase: Annotated[str | None, typer.Option(help="Of a run: whose encoder (default: the last phase's).")] = None,
     folder: RunsFolder = Path("runs"),
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, or bf16 where the machine gains from it.")] = "float32",
     json: Json = False,
     registries: Registries = None,
     plugins: Plugins = None,
@@ -69,8 +70,8 @@ def search(
         check_maker(loaded.card.maker, indexed, collection)
     with filling(words="decoding and encoding, step") as progress:
         if indexed is None:
-            indexed = loaded.embed([collection], progress=progress)
-        asked = loaded.embed(queries, progress=progress)
+            indexed = loaded.embed([collection], precision=precision, progress=progress)
+        asked = loaded.embed(queries, precision=precision, progress=progress)
     print_problems([*indexed.warnings, *asked.warnings])
     answers = find(asked, indexed, top, collection)
     _say(answers, json)

@@ -76,6 +76,7 @@ def embed(
         Path, typer.Option("-o", "--out", metavar="FILE", help="The safetensors file; a .csv goes beside it.")
     ],
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, or bf16 where the machine gains from it.")] = "float32",
     plugins: Plugins = None,
 ) -> None:
     """Features of videos by an exported encoder, as safetensors [V,F], and a CSV of the paths."""
@@ -84,7 +85,7 @@ def embed(
 
     encoder = load_encoder(export, device, plugins or ())
     with filling(words="decoding and encoding, step") as progress:
-        embeddings = encoder.embed(paths, progress=progress)
+        embeddings = encoder.embed(paths, precision=precision, progress=progress)
     print_problems(embeddings.warnings)
     for written in embeddings.save(out):
         print(clean(str(written)))

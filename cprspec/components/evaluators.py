@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from cprspec.spec.kinds import Evaluator, option
+from cprspec.spec.kinds import PRECISIONS, Evaluator, option
+
+_PRECISION = "of the encoders; bf16, for processors that gain from it, changes features in the third digit"
 
 
 @frozen(kw_only=True)
@@ -38,6 +40,7 @@ class Retrieval(Evaluator):
         choices=("default", "coclr", "iic"),
     )
     k: tuple[int, ...] = option((1, 5, 10, 20, 50), help="how many neighbours count")
+    precision: str = option("float32", help=_PRECISION, choices=PRECISIONS)
 
 
 @frozen(kw_only=True)
@@ -49,6 +52,7 @@ class Embeddings(Evaluator):
     needs_test_split: ClassVar[bool] = False
     encoders: tuple[str, ...] = option((), help="phases, or `random`; none means every phase and random")
     datasets: tuple[str, ...] = option((), help="data sets to embed; none means the one that phases train on")
+    precision: str = option("float32", help=_PRECISION, choices=PRECISIONS)
 
 
 @frozen(kw_only=True)
@@ -75,11 +79,12 @@ class Linear(Evaluator):
     weight_decay: float = option(1e-3, help="L2 term", ge=0)
     milestones: tuple[int, ...] = option((60, 80), help="epochs at which the learning rate falls")
     gamma: float = option(0.1, help="factor at each milestone", gt=0, le=1)
+    precision: str = option("float32", help=_PRECISION, choices=PRECISIONS)
 
     @property
     def method(self) -> str:
         """What records call the way of training and testing."""
-        return "linear-features"
+        return "linear-features" if self.precision == "float32" else f"linear-features-{self.precision}"
 
 
 @frozen(kw_only=True)

@@ -21,10 +21,11 @@ from cprspec.data.index import Index
 from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.crops import Answering, over_crops
-from cprspec.evaluation.encoders import Trained, frozen_encoders
+from cprspec.evaluation.encoders import Trained, encoder_of
 from cprspec.evaluation.features import encode_videos
 from cprspec.evaluation.finetune import Task, train_classifier
 from cprspec.evaluation.kept import Kept
+from cprspec.models.frozen import freeze
 from cprspec.models.heads import ClassHead, Classifier
 from cprspec.models.parts import use_recompute
 from cprspec.spec.encoders import phase_and_view
@@ -110,7 +111,7 @@ class Study:
 def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor, Tensor]:
     """Train and test the classifier of a study: ids `[V]` of the test videos, ascending, and class probabilities `[V,C]`."""
     options, trained, name = study.options, study.trained, study.kept_as
-    network = frozen_encoders([study.encoder], trained)[study.encoder].network
+    network = encoder_of(study.encoder, trained)
     to_input = Normalise(study.views[study.view])
     head = ClassHead(
         network.feature_size, len(study.index.classes), l2=options.l2, batch_norm=options.batch_norm,
@@ -147,6 +148,7 @@ def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor,
             heard=heard,
         )
     )
+    freeze(model)
     return test(study, answering)
 
 

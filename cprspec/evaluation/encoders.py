@@ -9,10 +9,11 @@ from attrs import asdict, frozen
 
 from cprspec.components.augments import Crop
 from cprspec.data.index import Index
-from cprspec.evaluation.features import FrozenEncoder, Keeping, encode_videos
+from cprspec.evaluation.features import FrozenEncoder, Keeping, choose_for, encode_videos
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import Weights, build_encoder, fill
+from cprspec.models.frozen import freeze
 from cprspec.models.heads import Encoder
 from cprspec.runs.events import Event
 from cprspec.spec.encoders import phase_and_view, phase_views, phases_of, singles_of
@@ -55,18 +56,19 @@ def features_of(
     split: str,
     *,
     protocol: str = "default",
+    precision: str = "float32",
     kept: Kept | None = None,
 ) -> Features:
     """Features of the videos of a split under each single encoder, by a protocol of retrieval.
 
-    `coclr`: with the randomness that is published (PROTOCOL 2.2, 22); `iic`: IIC's clips and flattened maps (4.2). What is
-    done so far goes to `kept`, from where a later attempt takes it.
+    `coclr`: with the randomness that is published (PROTOCOL 2.2, 22); `iic`: IIC's clips and flattened maps (4.2).
+    `precision` is the encoders'. What is done so far goes to `kept`, from where a later attempt takes it.
     """
     resolved, index = trained.resolved, trained.indices[dataset]
     ids = index.ids(split)
     video_V = torch.from_numpy(ids)
     features: dict[str, torch.Tensor] = {}
-    frozen_by_name = frozen_encoders(encoders, trained, conv5=protocol == "iic")
+    frozen_by_name = frozen_encoders(encoders, trained, precision, conv5=protocol == "iic")
     for number, (clip, crop, group) in enumerate(_by_clip(frozen_by_name, resolved, protocol)):
         clips = TestClips(
             index,
@@ -85,9 +87,11 @@ def features_of(
             "clip": asdict(clip),
             "crop": str(crop),
             "protocol": protocol,
+            "precision": precision,
             "data": index.digest(),
         }
         name = f"features@{dataset}@{split}@{number}"
+        choose_for(group, clip, resolved.launch, trained.ranks)
         keeping = Keeping(kept, name, facts, lambda: trained.pause_together(_nothing_to_save)) if kept else None
         video_V, some = encode_videos(group, clips, resolved.launch, trained.ranks, trained.pause, keeping)
         features |= some
@@ -98,21 +102,29 @@ def _nothing_to_save() -> None:
     """The parts of a pass are kept as they are finished."""
 
 
-def frozen_encoders(singles: Iterable[str], trained: Trained, *, conv5: bool = False) -> dict[str, FrozenEncoder]:
+def frozen_encoders(
+    singles: Iterable[str], trained: Trained, precision: str = "float32", *, conv5: bool = False
+) -> dict[str, FrozenEncoder]:
     """Single encoders by name; those of one phase share its network. `conv5`: IIC's features are wanted of them."""
     resolved = trained.resolved
     networks: dict[tuple[str, bool], Encoder] = {}
     result: dict[str, FrozenEncoder] = {}
     for single in singles:
         phase, view = phase_and_view(single, resolved)
-        untrained = RANDOM in phases_of(single)
-        network = networks.get((phase.name, untrained))
-        if network is None:
-            network = networks[phase.name, untrained] = build_encoder(phase)
-            if not untrained:
-                fill(network, trained.weights[phase.name], f"encoder '{phase.name}'", None)
-        result[single] = FrozenEncoder(network, view, Normalise(resolved.views[view]), conv5)
+        whose = phase.name, RANDOM in phases_of(single)
+        if whose not in networks:
+            networks[whose] = freeze(encoder_of(single, trained), precision)
+        result[single] = FrozenEncoder(networks[whose], view, Normalise(resolved.views[view]), conv5)
     return result
+
+
+def encoder_of(single: str, trained: Trained) -> Encoder:
+    """The network of a single encoder as it was trained, or untrained; a new one each time."""
+    phase, _ = phase_and_view(single, trained.resolved)
+    network = build_encoder(phase)
+    if RANDOM not in phases_of(single):
+        fill(network, trained.weights[phase.name], f"encoder '{phase.name}'", None)
+    return network
 
 
 def _by_clip(

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cprspec.evaluation.kept import Kept
+from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat
 from cprspec.learning.ranks import Ranks, wait_for_all
 from cprspec.models.heads import Encoder, conv5_features
-from cprspec.spec.schema import Launch
+from cprspec.spec.schema import Clip, Launch
 from cprspec.video.clips import TestClips
 from cprspec.video.normalise import Normalise
 from cprspec.video.supply import Item, Supply
@@ -38,7 +39,8 @@ IDS = ""
 class FrozenEncoder:
     """An encoder in evaluation: the network, the view it sees, what makes its input, and which feature is wanted of it.
 
-    `conv5`: IIC's flattened map (models/heads.py) instead of the normalised pooled feature.
+    The network is one that `freeze` (models/frozen.py) made ready; its weights say the precision. `conv5`: IIC's flattened
+    map (models/heads.py) instead of the normalised pooled feature.
     """
 
     network: Encoder
@@ -48,10 +50,17 @@ class FrozenEncoder:
 
     def of_clips(self, clip_NTHWC: Tensor) -> Tensor:
         """Features `[N,F]`, float32, of clips as bytes."""
-        clip_NCTHW = self.to_input(clip_NTHWC)
+        clip_NCTHW = self.to_input(clip_NTHWC).to(next(self.network.parameters()).dtype)
         if self.conv5:
             return conv5_features(self.network[0](clip_NCTHW)).float()
         return functional.normalize(self.network.features(clip_NCTHW).float(), dim=1)
+
+
+def choose_for(encoders: Mapping[str, FrozenEncoder], clip: Clip, launch: Launch, ranks: Ranks) -> None:
+    """Have the encoders compute convolutions as `launch.convolutions` says, for windows of `clip`."""
+    for network in {id(encoder.network): encoder.network for encoder in encoders.values()}.values():
+        network.to(ranks.device)
+        choose_convolutions(network, launch.convolutions, network[0], clip, 8, ranks, learning=False)
 
 
 class SeesClips(Protocol):

@@ -80,7 +80,9 @@ def retrieve(options: Retrieval, trained: Trained, work: Path) -> dict[str, Any]
     kept = Kept(work, trained.ranks, trained.report)
 
     def look(dataset: str, split: str) -> Features:
-        return features_of(singles, trained, dataset, split, protocol=options.protocol, kept=kept)
+        return features_of(
+            singles, trained, dataset, split, protocol=options.protocol, precision=options.precision, kept=kept
+        )
 
     facts: dict[str, Any] = {"records": [], "per_class": {}}
     galleries: dict[str, Features] = {}
@@ -133,9 +135,10 @@ def _records(
     measures = {f"R@{k}": value for k, value in recall_at(*judged, options.k).items()}
     measures["mAP"] = mean_average_precision(*judged)
     family, split = official_split(dataset, trained.resolved.datasets)
+    in_precision = "" if options.precision == "float32" else f"-{options.precision}"
     base = {
         "n": len(judged[1]), "dataset": family, "split": split, "encoder": encoder,
-        "protocol": f"retrieval-{options.protocol}", "unit": "video", "seed": trained.resolved.seed,
+        "protocol": f"retrieval-{options.protocol}{in_precision}", "unit": "video", "seed": trained.resolved.seed,
     }  # fmt: skip
     if options.gallery and options.gallery != dataset:
         base |= {"protocol": f"{base['protocol']}-in-{options.gallery}", "gallery": options.gallery}

@@ -91,7 +91,7 @@ def _linear(
     label_V = torch.from_numpy(index.labels)
     video, feature = {}, {}
     for split in ("train", "test"):
-        ids_V, features = features_of(singles, trained, dataset, split, kept=kept)
+        ids_V, features = features_of(singles, trained, dataset, split, precision=options.precision, kept=kept)
         known_V = label_V[ids_V] >= 0
         video[split] = ids_V[known_V]
         feature[split] = {single: rows[known_V].to(device) for single, rows in features.items()}

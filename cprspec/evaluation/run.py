@@ -54,7 +54,10 @@ def embed(options: Embeddings, trained: Trained, work: Path) -> tuple[dict[str, 
     kept = Kept(work, trained.ranks, trained.report)
     for dataset in options.datasets or (trained.resolved.train_on,):
         index = trained.indices[dataset]
-        parts = [features_of(singles, trained, dataset, split, kept=kept) for split in index.splits]
+        parts = [
+            features_of(singles, trained, dataset, split, precision=options.precision, kept=kept)
+            for split in index.splits
+        ]
         videos[dataset] = [index.videos[v].name for ids, _ in parts for v in ids.tolist()]
         tensors |= {f"{dataset}/{name}": torch.cat([features[name] for _, features in parts]) for name in singles}
     return {"records": [], "videos": videos}, tensors

@@ -8,6 +8,8 @@ Shapes: N clips, C channels, T frames, H x W pixels.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,8 @@ POOLS = {"2": (1, 2, 2), "3a": (2, 2, 2), "4a": (2, 2, 2), "5a": (2, 2, 2)}
 
 class C3D(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/8,H/16,W/16]`, rounded down; T at least 8, H and W at least 16."""
+
+    norm_after: ClassVar = {f"conv{layer}": f"bn{layer}" for layer in CHANNELS}
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()

@@ -8,6 +8,8 @@ Shapes: N clips, C channels, T frames, H x W pixels.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,8 @@ KERNELS_T = (1, 1, 3, 3)
 
 class Bottleneck(nn.Module):
     """Reduce (and look along time), look over space, widen; beside a shortcut."""
+
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
 
     def __init__(self, inputs: int, inner: int, outputs: int, kernel_t: int, stride: int) -> None:
         super().__init__()
@@ -48,6 +52,8 @@ class Bottleneck(nn.Module):
 
 class R2D3D50(InParts):
     """`[N,3,T,H,W] -> [N,feature_size,T/2,H/32,W/32]`, rounded up. `width` scales every layer's channels."""
+
+    norm_after: ClassVar = {"conv1": "bn1"}
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()

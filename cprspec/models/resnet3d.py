@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from cprspec.models.widths import RESNET3D, scaled
 
 class JointConv(nn.Module):
     """A convolution over space and time at once, without bias, padded so that stride 1 keeps the size."""
+
+    last = "temporal_spatial_conv"
 
     def __init__(self, inputs: int, outputs: int, kernel: Triple, stride: Triple) -> None:
         super().__init__()
@@ -37,6 +40,9 @@ class JointConv(nn.Module):
 
 class FactoredConv(nn.Module):
     """A convolution in space, batch norm, ReLU, then one in time: as many weights as the joint convolution."""
+
+    last = "temporal_conv"
+    norm_after: ClassVar = {"spatial_conv": "bn"}
 
     def __init__(self, inputs: int, outputs: int, kernel: Triple, stride: Triple) -> None:
         super().__init__()
@@ -70,6 +76,8 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm3d(outputs)
         self.conv2 = conv(outputs, outputs, (3, 3, 3), (1, 1, 1))
         self.bn2 = nn.BatchNorm3d(outputs)
+        norms = {"conv1": "bn1", "conv2": "bn2", **({"downsampleconv": "downsamplebn"} if halve else {})}
+        self.norm_after = {f"{name}.{conv.last}": norm for name, norm in norms.items()}
 
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,inputs,T,H,W] -> [N,outputs,T,H,W]`, T, H and W halved and rounded up where the block halves."""
@@ -100,6 +108,7 @@ class ResNet3D(InParts):
         channels = [scaled(n, width) for n in RESNET3D]
         self.conv1 = conv(3, channels[0], (3, 7, 7), (1, 2, 2))
         self.bn1 = nn.BatchNorm3d(channels[0])
+        self.norm_after = {f"conv1.{conv.last}": "bn1"}
         for number, (inputs, outputs) in enumerate(pairwise(channels), start=2):
             self.add_module(f"conv{number}", Stage(inputs, outputs, blocks, conv, halve=number > 2))
         self.feature_size = channels[-1]

@@ -11,13 +11,20 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from cprspec.models.parts import InParts
-from cprspec.models.separable import Conv3d, channels_last, join_channels, relu_of_norm, side_by_side
+from cprspec.models.separable import (
+    Conv3d,
+    MaxPool3d,
+    channels_last,
+    join_channels,
+    relu_of_norm,
+    side_by_side,
+)
 from cprspec.models.widths import BLOCKS, STEM, BlockWidths, block_size, scaled, scaled_block
 
 _ALIAS = re.compile(r"block[1-5]\.")
@@ -25,6 +32,8 @@ _ALIAS = re.compile(r"block[1-5]\.")
 
 class Conv(nn.Module):
     """Convolution without bias, batch norm, ReLU."""
+
+    norm_after: ClassVar = {"conv": "bn"}
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -38,6 +47,8 @@ class Conv(nn.Module):
 
 class SeparableConv(nn.Module):
     """A convolution in space, then one in time, each with batch norm and ReLU."""
+
+    norm_after: ClassVar = {"conv1": "bn1", "conv2": "bn2"}
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -75,7 +86,7 @@ class Block(nn.Module):
         self.branch0 = nn.Sequential(Conv(inputs, b0))
         self.branch1 = nn.Sequential(Conv(inputs, b1_in), SeparableConv(b1_in, b1, 3))
         self.branch2 = nn.Sequential(Conv(inputs, b2_in), SeparableConv(b2_in, b2, 3))
-        self.branch3 = nn.Sequential(nn.MaxPool3d(3, stride=1, padding=1), Conv(inputs, b3))
+        self.branch3 = nn.Sequential(MaxPool3d(3, stride=1, padding=1), Conv(inputs, b3))
         self.gating = gating
         if gating:
             for branch, channels in enumerate((b0, b1, b2, b3)):

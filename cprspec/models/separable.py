@@ -83,7 +83,7 @@ def convolve(
 def _in_time(x_NCTP: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
     """conv2d of `x_NCTP` with `weight` `[O,C,K,1]`."""
     low = weight.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-    if weight.device.type != "cpu" or low:
+    if weight.device.type != "cpu" or low or not torch.is_grad_enabled():
         return functional.conv2d(x_NCTP, weight, bias, (stride, 1), (padding, 0))
     y_NOTP: Tensor = _InTime.apply(x_NCTP, weight, stride, padding)
     return y_NOTP if bias is None else y_NOTP + bias[:, None, None]
@@ -130,8 +130,31 @@ def _gradient_of_taps(x_NCTP: Tensor, grad_NOTP: Tensor, taps: int, stride: int,
     return of_taps_KOC.permute(1, 2, 0).unsqueeze(3)
 
 
-def relu_of_norm(x_NCTHW: Tensor, norm: nn.BatchNorm3d) -> Tensor:
-    """ReLU after batch norm, written over what batch norm gives (which nothing else needs)."""
+class MaxPool3d(nn.MaxPool3d):
+    """torch's of 3x3x3 with stride 1, in a faster way where no gradients are wanted: as the largest of shifted copies."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`[N,C,T,H,W]`, the shape stays."""
+        if input.device.type != "cpu" or torch.is_grad_enabled():
+            pooled: Tensor = super().forward(input)
+            return pooled
+        return _largest_of_three(_largest_of_three(_largest_of_three(input, 4), 3), 2)
+
+
+def _largest_of_three(x: Tensor, dim: int) -> Tensor:
+    """The largest of each value and those before and after it along `dim`."""
+    largest, rest = x.clone(memory_format=torch.preserve_format), x.shape[dim] - 1
+    but_last, but_first = largest.narrow(dim, 0, rest), largest.narrow(dim, 1, rest)
+    torch.maximum(but_last, x.narrow(dim, 1, rest), out=but_last)
+    torch.maximum(but_first, x.narrow(dim, 0, rest), out=but_first)
+    return largest
+
+
+def relu_of_norm(x_NCTHW: Tensor, norm: nn.Module) -> Tensor:
+    """ReLU after batch norm, written over what batch norm gives (which nothing else needs).
+
+    `norm` may be the identity: models/frozen.py.
+    """
     return functional.relu(norm(x_NCTHW), inplace=True)
 
 
@@ -140,14 +163,18 @@ def join_channels(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.permute(0, 2, 3, 4, 1) for part in parts], dim=4).permute(0, 4, 1, 2, 3)
 
 
-def side_by_side(x_NCTHW: Tensor, convs: Sequence[Conv3d], norms: Sequence[nn.BatchNorm3d]) -> list[Tensor]:
+def side_by_side(x_NCTHW: Tensor, convs: Sequence[Conv3d], norms: Sequence[nn.Module]) -> list[Tensor]:
     """What each 1x1x1 convolution, its batch norm and ReLU make of the same clips, computed as one wide convolution.
 
-    The convolutions have no bias, and the batch norms are alike but for their channels, whose statistics stay their own.
+    Either the convolutions have no bias, and the batch norms are alike but for their channels, whose statistics stay their
+    own; or each batch norm is folded into its convolution's weights and bias (models/frozen.py).
     """
-    y_NOTHW = convolve(x_NCTHW, torch.cat([conv.weight for conv in convs]), whole=convs[0].whole)
-    y_NOTHW = functional.relu(_normed_side_by_side(y_NOTHW, norms), inplace=True)
-    return list(y_NOTHW.split([norm.num_features for norm in norms], dim=1))
+    weight, whole = torch.cat([conv.weight for conv in convs]), convs[0].whole
+    biases = [conv.bias for conv in convs if conv.bias is not None]
+    y_NOTHW = convolve(x_NCTHW, weight, torch.cat(biases) if biases else None, whole=whole)
+    if not biases:
+        y_NOTHW = _normed_side_by_side(y_NOTHW, cast("Sequence[nn.BatchNorm3d]", norms))
+    return list(functional.relu(y_NOTHW, inplace=True).split([conv.out_channels for conv in convs], dim=1))
 
 
 def _normed_side_by_side(x_NCTHW: Tensor, norms: Sequence[nn.BatchNorm3d]) -> Tensor:
@@ -176,22 +203,28 @@ def use_whole(network: nn.Module, whole: bool) -> None:
 
 
 def whole_is_faster(
-    network: nn.Module, clip_NCTHW: Tensor, autocast: torch.dtype | None = None, rounds: int = 5
+    network: nn.Module,
+    clip_NCTHW: Tensor,
+    autocast: torch.dtype | None = None,
+    rounds: int = 5,
+    *,
+    learning: bool = True,
 ) -> bool:
     """Whether forward and backward of `clip_NCTHW` are faster by conv3d, by the median of `rounds`.
 
-    `network` stays as it is: a copy is measured.
+    Forward alone in evaluation mode where it is not `learning`. `network` stays as it is: a copy is measured.
     """
-    network = deepcopy(network).train()
+    network = deepcopy(network).train(learning)
     device = clip_NCTHW.device
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(1 + rounds):
         for whole, of_way in seconds.items():
             use_whole(network, whole)
             began = time.perf_counter()
-            with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            with torch.set_grad_enabled(learning), torch.autocast(device.type, autocast, enabled=autocast is not None):
                 output: Tensor = network(clip_NCTHW)
-            output.float().sum().backward()
+            if learning:
+                output.float().sum().backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             of_way.append(time.perf_counter() - began)

@@ -14,6 +14,9 @@ import attrs
 
 from cprspec.spec.by_epoch import ByEpoch
 
+PRECISIONS = ("float32", "bf16")
+"""What networks may compute in."""
+
 
 def option(
     default: Any = attrs.NOTHING,

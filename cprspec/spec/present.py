@@ -79,6 +79,8 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     console.print(
         _text("GiB: most memory of one process on a CPU (docs/running.md); fill: steps until the queue is full")
     )
+    for exchange in _exchanges(plan["phases"]):
+        console.print(_text(exchange))
     if not plan["data"]:
         console.print(_text("clips per epoch and sources per class need the videos: add --data"))
     for facts in plan["data"]:
@@ -87,6 +89,16 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         per_class = f", {span} sources per class" if low is not None else ""
         counts = f"{facts['train_videos']} videos to train on, {facts['test_videos']} to test on"
         console.print(_text(f"data set {facts['name']}: {counts}, {facts['classes']} classes{per_class}"))
+
+
+def _exchanges(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How much ranks exchange in a step: a line for each amount, with the phases that do."""
+    names: dict[str, list[str]] = {}
+    for phase in phases:
+        if exchange := phase["exchange"]:
+            amount = f"by each of {exchange['ranks']} ranks: {exchange['bytes_per_step'] / 2**20:,.1f} MiB"
+            names.setdefault(amount, []).append(phase["name"])
+    return [f"exchanged in a step {amount} ({', '.join(of_phases)})" for amount, of_phases in names.items()]
 
 
 def print_sweep(runs: Sequence[Resolved]) -> None:

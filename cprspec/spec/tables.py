@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from cprspec.spec.kinds import option
+from cprspec.spec.kinds import PRECISIONS, option
 
 SINGLE_COMPONENTS = ("backbone", "framework", "miner", "augment", "optimizer", "schedule")
 """Tables that choose one component for all phases."""
@@ -21,8 +21,6 @@ OF_A_PHASE = ("clip", "augment", "framework", "miner", "optimizer", "schedule")
 TABLES = (*SINGLE_COMPONENTS, *NAMED_TABLES, "clip", "phase", "launch")
 """Every table of an experiment; `published` is an array of tables."""
 
-_PRECISIONS = ("float32", "bf16")
-
 
 @frozen(kw_only=True)
 class TopLevel:
@@ -34,7 +32,7 @@ class TopLevel:
     train_on: str | None = option(None, help="the data set that phases train on (default: the only one)")
     batch_size: int = option(32, help="clips in a step, over all ranks", ge=1)
     accumulate: int = option(1, help="parts in which a batch is computed", ge=1)
-    precision: str = option("float32", help="of the networks", choices=_PRECISIONS)
+    precision: str = option("float32", help="of the networks", choices=PRECISIONS)
 
 
 @frozen(kw_only=True)
@@ -46,7 +44,7 @@ class PhaseTable:
     mine_with: str | None = option(None, help="the phase whose frozen encoder mines")
     batch_size: int | None = option(None, help="clips in a step, over all ranks", ge=1)
     accumulate: int | None = option(None, help="parts in which a batch is computed", ge=1)
-    precision: str | None = option(None, help="of the networks", choices=_PRECISIONS)
+    precision: str | None = option(None, help="of the networks", choices=PRECISIONS)
 
 
 @frozen(kw_only=True)

@@ -14,6 +14,7 @@ from cprspec.errors import CprspecError
 from cprspec.learning.iic import IIC
 from cprspec.learning.moco import MoCo
 from cprspec.models.encoders import Weights, build_encoder, fill
+from cprspec.models.frozen import freeze
 from cprspec.models.heads import Encoder
 from cprspec.spec.kinds import View
 from cprspec.spec.schema import Phase
@@ -52,10 +53,10 @@ def build_moco(job: Job, options: frameworks.MoCo, sampler_phase: Phase | None, 
         assert start.sampler is not None
         sampler = build_encoder(sampler_phase)
         fill(sampler, start.sampler, f"sampler of phase '{phase.name}'", None)
+        sampler = freeze(sampler, phase.precision)
     encoder = started_encoder(phase, start)
-    return moco_of(
-        phase, options, job.views, encoder, sampler_phase, sampler, bn_groups=options.bn_groups, **_how(phase)
-    )
+    more = {"bn_groups": options.bn_groups, "mining_embedding": sampler.embedding if sampler is not None else None}
+    return moco_of(phase, options, job.views, encoder, sampler_phase, sampler, **more, **_how(phase))
 
 
 def moco_of(
@@ -64,14 +65,13 @@ def moco_of(
     views: Mapping[str, View],
     encoder: nn.Module,
     sampler_phase: Phase | None,
-    sampler: Encoder | None,
+    sampler: nn.Module | None,
     **how: Any,
 ) -> MoCo:
     """MoCo with the options of `phase`, over networks that are there; `how`: the arguments that are no option of it."""
     return MoCo(
         encoder,
         sampler=sampler,
-        mining_embedding=sampler.embedding if sampler is not None else None,
         queue_size=options.queue_size,
         embedding=options.embedding,
         temperature=options.temperature,

@@ -15,6 +15,7 @@ from torch import nn
 from cprspec.components.frameworks import IIC
 from cprspec.models.encoders import build_encoder
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
+from cprspec.training.exchanged import step_exchanges
 from cprspec.training.memory import resident_bytes
 from cprspec.training.rehearsal import step_bytes
 from cprspec.video.clips import clip_bytes
@@ -45,6 +46,7 @@ def plan_record(resolved: Resolved, data: Sequence[Mapping[str, Any]], ranks: in
 def _phase_record(resolved: Resolved, phase: Phase, videos: int | None, ranks: int) -> dict[str, Any]:
     with torch.device("meta"):
         encoder = build_encoder(phase)
+    parameters = sum(p.numel() for p in encoder.parameters())
     queue = getattr(phase.framework, "queue_size", None)
     start = phase.start_from
     card = resolved.cards.get(f"phase.{phase.name}.miner")
@@ -58,12 +60,23 @@ def _phase_record(resolved: Resolved, phase: Phase, videos: int | None, ranks: i
         "mine_with": phase.mine_with,
         "epochs": phase.epochs,
         "batch_size": phase.batch_size,
-        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "parameters": parameters,
         "memory_gib": memory and memory.total / GIB,
         "memory": memory and {f"{name}_gib": size / GIB for name, size in asdict(memory).items()},
         "clips_per_epoch": None if videos is None else videos // phase.batch_size * phase.batch_size,
         "queue_fill_steps": -(-queue // phase.batch_size) if queue else None,
+        "exchange": _exchange_record(resolved, phase, parameters, videos),
     }
+
+
+def _exchange_record(resolved: Resolved, phase: Phase, parameters: int, videos: int | None) -> dict[str, Any] | None:
+    """What each rank hands over in a step, by what it is, for as many ranks as there are groups; at least two."""
+    ranks = max(2, phase.framework.bn_groups)
+    exchanges = step_exchanges(resolved, phase, ranks, parameters, videos)
+    if exchanges is None:
+        return None
+    handed = {exchange.what: exchange.handed for exchange in exchanges}
+    return {"ranks": ranks, "bytes_per_step": sum(handed.values()), "of_which": handed}
 
 
 @frozen(kw_only=True)

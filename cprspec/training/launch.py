@@ -17,6 +17,7 @@ from cprspec.learning.ranks import LostPeerError
 from cprspec.processes import die_with_parent
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
+from cprspec.training.division import check_ranks
 from cprspec.training.ports import check_port
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
@@ -25,7 +26,7 @@ from cprspec.training.request import Request
 from cprspec.training.signals import Stopped
 from cprspec.training.space import check_space
 from cprspec.training.watch import Watch
-from cprspec.training.worker import check_ranks, preload_data_workers, work
+from cprspec.training.worker import preload_data_workers, work
 from cprspec.video.store import Store
 
 

@@ -13,17 +13,18 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
+from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
 from cprspec.mining.picks import stage_ranks
 from cprspec.models.parts import use_recompute
-from cprspec.models.separable import use_whole, whole_is_faster
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.runs.rank_state import SAVE, STEP
@@ -35,18 +36,28 @@ from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Picks, Stepper
+from cprspec.training.stepper import Batch, Picks, Stepper
 from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
-from cprspec.video.supply import Supply
+from cprspec.video.tray import Spent
+
+
+class Batches(Protocol):
+    """Where micro-batches come from: a supply (video/supply.py)."""
+
+    def __next__(self) -> Batch:
+        """The next micro-batch."""
+        ...
+
+    def take_spent(self) -> Spent:
+        """What the items given since this was last asked cost."""
+        ...
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
     """Train to the last epoch and return the last checkpoint's folder. Raises `Stopped`, `CprspecError`."""
     phase = job.phase
-    stepper.module.to(job.ranks.device).train()
-    choose_convolutions(job, stepper)
-    use_recompute(stepper.encoder[0], job.launch.checkpoint_activations)
+    make_ready(job, stepper)
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
@@ -85,19 +96,14 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     return last
 
 
-def choose_convolutions(job: Job, stepper: Stepper) -> None:
-    """Set how the framework's networks compute convolutions (models/separable.py), the same on every rank."""
-    wanted, device = job.launch.convolutions, job.ranks.device
-    whole = wanted == "whole"
-    if wanted == "auto" and device.type != "cpu":
-        clip = job.phase.clip
-        few = max(2, min(8, job.phase.batch_size // job.phase.accumulate // job.ranks.world))
-        noise = torch.Generator(device).manual_seed(0)
-        shape = (few, 3, clip.frames, clip.size, clip.size)
-        clip_NCTHW = torch.randn(shape, device=device, generator=noise)
-        autocast = torch.bfloat16 if job.phase.precision == "bf16" else None
-        whole = job.ranks.any(whole_is_faster(stepper.encoder[0], clip_NCTHW, autocast))
-    use_whole(stepper.module, whole)
+def make_ready(job: Job, stepper: Stepper) -> None:
+    """The framework's networks on the rank's device, in training mode, computed as `launch` has it."""
+    phase, module, backbone = job.phase, stepper.module, stepper.encoder[0]
+    module.to(job.ranks.device).train()
+    clips = max(2, min(8, phase.batch_size // phase.accumulate // job.ranks.world))
+    autocast = torch.bfloat16 if phase.precision == "bf16" else None
+    choose_convolutions(module, job.launch.convolutions, backbone, phase.clip, clips, job.ranks, autocast=autocast)
+    use_recompute(backbone, job.launch.checkpoint_activations)
 
 
 def make_ledger(job: Job, stepper: Stepper) -> Ledger:
@@ -121,7 +127,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     recorder: Recorder,
-    batches: Supply,
+    batches: Batches,
     tally: Tally,
 ) -> None:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from cprspec.components import frameworks
 from cprspec.models.encoders import build_encoder
+from cprspec.models.frozen import freeze
 from cprspec.models.parts import use_recompute
 from cprspec.spec.kinds import View
 from cprspec.spec.schema import Phase
@@ -111,10 +112,11 @@ def _rehearse(
         step: Callable[[list[Tensor]], None]
         match phase.framework:
             case frameworks.MoCo() as moco:
-                sampler = build_encoder(sampler_phase) if sampler_phase is not None else None
-                step = partial(
-                    _moco_step, moco_of(phase, moco, dict(views), network, sampler_phase, sampler, bn_groups=groups)
-                )
+                sampler = freeze(build_encoder(sampler_phase)) if sampler_phase is not None else None
+                lower = InBf16(sampler) if sampler is not None and phase.precision == "bf16" else sampler
+                width = sampler.embedding if sampler is not None else None
+                how: dict[str, Any] = {"bn_groups": groups, "mining_embedding": width}
+                step = partial(_moco_step, moco_of(phase, moco, dict(views), network, sampler_phase, lower, **how))
             case frameworks.IIC() as iic:
                 source_V = torch.empty(iic.negatives + 1, dtype=torch.int64)
                 how = {"embedding": encoder.embedding, "source_V": source_V, "bn_groups": groups}

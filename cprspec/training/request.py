@@ -8,11 +8,13 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
+from cprspec.runs.files import atomic_write_bytes, atomic_write_text
 from cprspec.runs.layout import RunDir
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.resolve import Member, resolve, resolve_all
 from cprspec.spec.roots import parse_roots
 from cprspec.spec.schema import Resolved
+from cprspec.spec.toml import to_toml
 
 
 @frozen(kw_only=True)
@@ -90,3 +92,10 @@ def _only_of_the_machine(overrides: Sequence[str]) -> None:
     ]
     if problems:
         raise CprspecError(problems)
+
+
+def write_experiment(run: RunDir, spec: Path, resolved: Resolved) -> None:
+    """Write what a new run is an execution of, as written and as resolved; it is then a run to go on with. Once."""
+    if not run.resolved.exists():
+        atomic_write_bytes(run.experiment, spec.read_bytes())
+        atomic_write_text(run.resolved, to_toml(resolved))

@@ -21,7 +21,7 @@ from cprspec.errors import Problem
 from cprspec.learning.ranks import LOST_PEER
 from cprspec.runs.layout import RunDir
 from cprspec.runs.rank_state import START, STEP, WAIT, RankState, read_ranks
-from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S
+from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S, insists
 
 POLL_S = 0.25
 GRACE_S = 5.0
@@ -94,7 +94,7 @@ class Watch:
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.number and number != signal.SIGUSR1 and now - self._asked_at > URGENT_AFTER_S:
+        if self.number and insists(number) and now - self._asked_at > URGENT_AFTER_S:
             self._kill(self._ranks)
             os._exit(128 + self.number)
         if not self.number:

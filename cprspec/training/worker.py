@@ -10,12 +10,10 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 
 from cprspec import __version__
-from cprspec.components.evaluators import Classifier
-from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.nearest import check_maps
 from cprspec.learning.ranks import (
     LostPeerError,
@@ -26,11 +24,12 @@ from cprspec.learning.ranks import (
     share_threads,
     wait_for_all,
 )
+from cprspec.processes import sheltered
 from cprspec.runs import events
-from cprspec.runs.files import atomic_write_json, atomic_write_text
+from cprspec.runs.files import atomic_write_json
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
-from cprspec.spec.toml import to_toml
+from cprspec.training.division import check_ranks
 from cprspec.training.environment import environment
 from cprspec.training.estimate import Memory, memory_of
 from cprspec.training.job import Allowed
@@ -39,7 +38,7 @@ from cprspec.training.progress import Progress
 from cprspec.training.pulse import pulse
 from cprspec.training.recipe import Recipe
 from cprspec.training.report import Quiet, Report, Reporter
-from cprspec.training.request import Request
+from cprspec.training.request import Request, write_experiment
 from cprspec.training.signals import Stopped, StopRequest
 from cprspec.video.store import Store
 from cprspec.video.workers import PRELOADED
@@ -96,9 +95,11 @@ def stated_memory(resolved: Resolved, videos: int) -> dict[str, Memory | None]:
 def preload_data_workers() -> None:
     """Let the server that data workers are forked from import once what they need, instead of each worker for each phase.
 
-    It counts only before the first process is started that way.
+    It counts only before the first process is started that way. So does the shelter of the tracker, which ranks inherit.
     """
     get_context("forkserver").set_forkserver_preload([*PRELOADED])
+    with sheltered():
+        resource_tracker.ensure_running()
 
 
 @contextmanager
@@ -135,33 +136,6 @@ def reporting(run: RunDir, resolved: Resolved, ranks: Ranks) -> Iterator[Reporte
 
 def write_facts(run: RunDir, request: Request, resolved: Resolved, ranks: Ranks, threads: int) -> None:
     """Write what the run is, once: the experiment as written and as resolved, and the environment."""
-    if run.resolved.exists():
-        return
-    run.experiment.write_bytes(request.spec.read_bytes())
-    atomic_write_json(run.path / "environment.json", environment(ranks.world, threads, str(ranks.device)))
-    atomic_write_text(run.resolved, to_toml(resolved))
-
-
-def check_ranks(resolved: Resolved, world: int) -> None:
-    """Whether batches divide over `world` ranks. CprspecError with every phase and evaluation where not.
-
-    Normalisation groups must divide too, or the number of processes would change the method.
-    """
-    problems: list[Problem] = []
-    for p in resolved.phases:
-        if p.batch_size % (p.accumulate * world):
-            message = (
-                f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {world} ranks"
-            )
-            problems.append(Problem(message, hint="choose --nproc so that it does"))
-        groups = p.framework.bn_groups
-        if groups % world:
-            message = f"phase '{p.name}': bn_groups {groups} cannot be shared by {world} ranks"
-            hint = f"another --nproc, or --set framework.bn_groups={world}, which is another method"
-            problems.append(Problem(message, hint=hint))
-    for name, evaluator in resolved.evaluate.items():
-        if isinstance(evaluator, Classifier) and evaluator.batch_size % world:
-            message = f"evaluation '{name}': batch_size {evaluator.batch_size} does not divide over {world} ranks"
-            problems.append(Problem(message, hint="choose --nproc so that it does"))
-    if problems:
-        raise CprspecError(problems)
+    write_experiment(run, request.spec, resolved)
+    if not run.environment.exists():
+        atomic_write_json(run.environment, environment(ranks.world, threads, str(ranks.device)))

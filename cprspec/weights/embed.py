@@ -7,6 +7,7 @@ Shapes: V videos, F size of the feature.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,11 +20,13 @@ from cprspec.data.folder import read_folder
 from cprspec.data.index import Index, Video
 from cprspec.data.stores import is_store, open_store
 from cprspec.errors import CprspecError, Place, Problem
-from cprspec.evaluation.features import FrozenEncoder, encode_videos
+from cprspec.evaluation.features import FrozenEncoder, choose_for, encode_videos
 from cprspec.learning.ranks import Ranks, pick_device
 from cprspec.models.encoders import fill, new_encoder, read_weights
+from cprspec.models.frozen import freeze
 from cprspec.models.heads import Encoder
 from cprspec.runs.layout import RunDir
+from cprspec.spec.kinds import PRECISIONS
 from cprspec.spec.plugins import load_plugin
 from cprspec.spec.registry import Registry
 from cprspec.spec.schema import Launch, WeightsFile
@@ -57,27 +60,42 @@ class LoadedEncoder:
     store: Store
 
     def embed(
-        self, paths: str | Path | Iterable[str | Path], *, workers: int = 0, progress: Progress | None = None
+        self,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        workers: int = 0,
+        precision: str = "float32",
+        progress: Progress | None = None,
     ) -> Embeddings:
         """Features of videos: files, and folders with all videos below them. Rows are in the order of `paths`.
 
-        No process is started unless `workers` asks for some. `progress` hears (videos done, videos). CprspecError with
-        every file that is no readable video.
+        No process is started unless `workers` asks for some. `precision`: float32 or bf16
+        (models/frozen.py). `progress` hears (videos done, videos). CprspecError with every file that is no readable video.
         """
+        check_precision(precision)
         index = _index([paths] if isinstance(paths, str | Path) else list(paths))
         lengths = _decode(index, self, progress)
-        encoder = FrozenEncoder(self.network, VIEW, Normalise(self.card.view))
+        launch, ranks = Launch(workers=workers), Ranks(device=self.device)
+        # A copy: the caller may want the network as it is on disk.
+        encoder = FrozenEncoder(freeze(deepcopy(self.network), precision), VIEW, Normalise(self.card.view))
+        choose_for({VIEW: encoder}, self.card.clip, launch, ranks)
         rows = [torch.empty(0, self.network.feature_size)]
         everything = np.arange(len(index.videos), dtype=np.int64)
         for ids in np.split(everything, range(AT_ONCE, len(everything), AT_ONCE)):
             clips = TestClips(index, ids, {VIEW: self.card.view}, self.card.clip, self.store)
-            _, features = encode_videos({VIEW: encoder}, clips, Launch(workers=workers), Ranks(device=self.device))
+            _, features = encode_videos({VIEW: encoder}, clips, launch, ranks)
             rows.append(features[VIEW])
             if progress:
                 progress(len(everything) + int(ids[-1]) + 1, 2 * len(everything))
         labels = tuple(None if v.label is None else index.classes[v.label] for v in index.videos)
         paths = tuple(v.path for v in index.videos)
         return Embeddings(paths, labels, torch.cat(rows), self.card.maker, _short(index, lengths, self.card))
+
+
+def check_precision(precision: str) -> None:
+    """CprspecError for what is no precision."""
+    if precision not in PRECISIONS:
+        raise CprspecError(Problem(f"cannot compute in {quoted(precision)}", hint=f"choose from {listed(PRECISIONS)}"))
 
 
 def load_encoder(export: Path, device: str = "auto", plugins: Sequence[Path] = ()) -> LoadedEncoder:

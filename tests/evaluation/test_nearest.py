@@ -15,6 +15,7 @@ from cprspec.components.evaluators import Retrieval
 from cprspec.data.index import Entry, make_index
 from cprspec.evaluation import nearest
 from cprspec.learning.ranks import Ranks
+from cprspec.spec.kinds import PRECISIONS
 
 VIEWS = {"iic": ("rgb", "residual"), "flow": ("flow",)}
 
@@ -48,8 +49,9 @@ def world(tmp_path, monkeypatch):
     }
     asked = []
 
-    def features_of(singles, trained, dataset, split, *, protocol, kept):
+    def features_of(singles, trained, dataset, split, *, protocol, precision, kept):
         asked.append((dataset, split, protocol))
+        assert precision in PRECISIONS
         own = indices[dataset]
         return torch.from_numpy(own.ids(split)), {single: feature(own, dataset, single, split) for single in singles}
 
@@ -143,3 +145,9 @@ def test_splits_of_one_data_set(world):
     places = {(r["dataset"], r["split"]) for r in facts["records"]}
     assert places == {("ucf", "1"), ("ucf", "2")}
     assert set(facts["per_class"]) == {"ucf", "ucf-2"}
+
+
+def test_records_name_another_precision(world):
+    for precision, protocol in (("float32", "retrieval-default"), ("bf16", "retrieval-default-bf16")):
+        facts = retrieve(world, encoders=("flow",), precision=precision)
+        assert {r["protocol"] for r in facts["records"]} == {protocol}

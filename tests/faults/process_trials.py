@@ -130,8 +130,13 @@ def stop_ranks(lab: Lab, seed: int) -> float:
     """P4: two ranks are asked to stop, by a signal to their launcher, to one of them, or to all processes."""
     rng = random.Random(seed)
     reference, runs = lab.reference(*TWO), _runs(lab, "P4", seed)
-    number, target = rng.choice((signal.SIGTERM, signal.SIGINT)), ("launcher", "rank", "group")[seed % 3]
-    victim = lab.start("run", "small.toml", "--runs", runs, *TWO)
+    number, target = (
+        rng.choice((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)),
+        ("launcher", "rank", "group")[seed % 3],
+    )
+    # All processes: data workers and multiprocessing's own helpers, too, as when a batch system signals a job.
+    workers = ("--set", "launch.workers=1") if target == "group" else ()
+    victim = lab.start("run", "small.toml", "--runs", runs, *TWO, *workers)
     run = wait_for_steps(runs, rng.randrange(1, 20), victim)
     send = {
         "launcher": lambda: os.kill(victim.process.pid, number),

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from cprspec.components.backbones import R2D3D50, S3D, ResNet3D
+from cprspec.models.frozen import freeze
 from cprspec.models.separable import (
     Conv3d,
     as_clips,
@@ -105,4 +106,12 @@ def test_measuring_leaves_the_network_alone():
     assert whole_is_faster(network, torch.randn(2, 3, 8, 32, 32), rounds=1) in (True, False)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     assert not network.training
+    assert not any(module.whole for module in network.modules() if isinstance(module, Conv3d))
+
+
+def test_measuring_a_frozen_network():
+    network = freeze(S3D(width=0.125).build())
+    clip = torch.randn(2, 3, 8, 32, 32)
+    with torch.inference_mode():
+        assert whole_is_faster(network, clip, rounds=1, learning=False) in (True, False)
     assert not any(module.whole for module in network.modules() if isinstance(module, Conv3d))

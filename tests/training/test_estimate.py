@@ -14,7 +14,7 @@ from cprspec.models.encoders import build_encoder
 from cprspec.models.tiny import Tiny
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.resolve import resolve
-from cprspec.spec.schema import Resolved
+from cprspec.spec.schema import Clip, Resolved
 from cprspec.training.estimate import Memory, bank_bytes, memory_of, plan_record
 from cprspec.training.rehearsal import Counting
 
@@ -86,16 +86,16 @@ def test_a_step_takes_what_back_propagation_keeps(resolved: Resolved) -> None:
     channels, clips = 16, phase.batch_size
     a_map = 4 * clips * channels * phase.clip.frames * (phase.clip.size // 2) ** 2
     assert memory(resolved).step > 3 * a_map
-    assert memory(changed(resolved, batch_size=16)).step == pytest.approx(2 * memory(resolved).step, rel=0.05)
+    assert 1.5 * memory(resolved).step < memory(changed(resolved, batch_size=16)).step < 2 * memory(resolved).step
 
 
 def test_what_takes_less_memory(resolved: Resolved) -> None:
     usual = memory(resolved)
-    deep = changed(resolved, backbone=S3D(width=0.125))
-    assert memory(deep, checkpoint_activations=True).step < 0.6 * memory(deep).step
-    assert memory(changed(resolved, precision="bf16")).step < 0.7 * usual.step
-    assert memory(changed(resolved, accumulate=2)).step == pytest.approx(usual.step / 2, rel=0.05)
-    assert memory(resolved, ranks=2).step == pytest.approx(usual.step / 2, rel=0.05)
+    deep = changed(resolved, backbone=S3D(), clip=Clip(frames=16, size=112))
+    assert memory(deep, checkpoint_activations=True).step < 0.65 * memory(deep).step
+    assert memory(changed(deep, precision="bf16")).step < 0.65 * memory(deep).step
+    assert usual.step / 2 < memory(changed(resolved, accumulate=2)).step < 0.75 * usual.step, "all but the gradients"
+    assert memory(resolved, ranks=2).step == memory(changed(resolved, accumulate=2)).step
     assert memory(resolved, workers=0).clips < usual.clips
 
 
@@ -130,3 +130,12 @@ def test_mining_needs_more_memory_and_steps_fill_the_queue(resolved: Resolved) -
     assert (rgb["clips_per_epoch"], rgb["queue_fill_steps"]) == (16, 8)
     assert (cycle["miner"], cycle["mine_with"], cycle["start_from"]) == ("coclr", "flow", "rgb")
     assert plan["data"] == [facts]
+
+
+def test_ranks_are_as_many_as_there_are_groups_and_hand_over_what_the_formulas_say(resolved: Resolved) -> None:
+    rgb, _, cycle = plan_record(resolved, [])["phases"]
+    assert rgb["exchange"]["ranks"] == 2
+    assert rgb["exchange"]["of_which"]["gradients"] == 4 * rgb["parameters"]
+    assert rgb["exchange"]["of_which"]["key clips"] == 4 * 3 * 8 * 32 * 32
+    assert cycle["exchange"]["bytes_per_step"] == sum(cycle["exchange"]["of_which"].values())
+    assert set(cycle["exchange"]["of_which"]) - set(rgb["exchange"]["of_which"]) == {"ledger", "recording"}

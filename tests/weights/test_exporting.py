@@ -22,6 +22,7 @@ from cprspec.errors import CprspecError
 from cprspec.evaluation.features import FrozenEncoder, encode_videos
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import build_encoder, fill
+from cprspec.models.frozen import freeze
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.schema import Launch
 from cprspec.video.clips import TestClips as Clips
@@ -49,7 +50,7 @@ def features_of_the_run(made, phase_name: str) -> torch.Tensor:
     index = made.resolved.datasets["clips"].build(made.videos)
     ids = np.arange(len(index.videos))
     clips = Clips(index, ids, {"v": view}, phase.clip, Store())
-    encoder = FrozenEncoder(network, "v", Normalise(view))
+    encoder = FrozenEncoder(freeze(network), "v", Normalise(view))
     return encode_videos({"e": encoder}, clips, Launch(workers=0), Ranks(device=torch.device("cpu")))[1]["e"]
 
 
@@ -84,6 +85,11 @@ def test_import_of_an_export_changes_nothing(made, exports):
     before = encoder.embed(made.videos).features_VF
     fill(encoder.network, imported.tensors, "imported", None)
     assert torch.equal(encoder.embed(made.videos).features_VF, before)
+    low = encoder.embed(made.videos, precision="bf16").features_VF
+    assert low.dtype == torch.float32
+    assert 0 < (low - before).norm() < 0.05 * before.norm()
+    with pytest.raises(CprspecError, match="float32"):
+        encoder.embed(made.videos, precision="half")
 
 
 @pytest.mark.parametrize("name", ["cycle", "flow"])
