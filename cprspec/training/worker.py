@@ -32,6 +32,7 @@ from cprspec.spec.schema import Resolved
 from cprspec.training.division import check_ranks
 from cprspec.training.environment import environment
 from cprspec.training.estimate import Memory, memory_of
+from cprspec.training.exhaustion import naming_lack_of_memory
 from cprspec.training.job import Allowed
 from cprspec.training.prepare import fill_store, read_data
 from cprspec.training.progress import Progress
@@ -69,6 +70,7 @@ def work(request: Request) -> Path:
             pulse(run, ranks, crashes=request.child) as alive,
             reporting(run, resolved, ranks) as report,
             naming_lost_peers(ranks),
+            naming_lack_of_memory(alive.where),
         ):
             if ranks.first:
                 write_facts(run, request, resolved, ranks, threads)
