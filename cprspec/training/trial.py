@@ -18,6 +18,7 @@ import torch
 from attrs import frozen
 
 from cprspec.data.index import Index, Video
+from cprspec.learning.moco import MinerLike
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import build_encoder
 from cprspec.runs.layout import RunDir
@@ -70,6 +71,7 @@ class Trial:
 
     job: Job
     stepper: Stepper
+    miner: MinerLike | None
     optimizer: torch.optim.Optimizer
     ledger: Ledger
     recorder: Recorder
@@ -92,13 +94,14 @@ def trial(resolved: Resolved, phase: Phase, device: torch.device, videos: int) -
         sampler = resolved.phase(phase.mine_with) if phase.mine_with else None
         weights = build_encoder(sampler).state_dict() if sampler else None
         stepper = build_stepper(job, sampler, Start(encoder=None, sampler=weights))
-        if phase.miner:
-            stepper.use_miner(phase.miner.at(phase.epochs - 1).build())
+        miner = phase.miner.at(phase.epochs - 1).build() if phase.miner else None
+        if miner is not None:
+            stepper.use_miner(miner)
         make_ready(job, stepper)
         fill_bank(job, stepper)
         optimizer = phase.optimizer.build(stepper.encoder.parameters())
         ledger, recorder = make_ledger(job, stepper), Recorder(job, stepper)
-        yield Trial(job, stepper, optimizer, ledger, recorder, Noise(job, resolved.views_of(phase)))
+        yield Trial(job, stepper, miner, optimizer, ledger, recorder, Noise(job, resolved.views_of(phase)))
 
 
 def made_up(videos: int) -> Index:
