@@ -168,6 +168,10 @@ class RunDir:
         """What one rank is doing."""
         return self.path / "ranks" / f"{rank}.json"
 
+    def machine(self, machine: int) -> Path:
+        """The last word of a launcher, of several machines, whose ranks did not end well."""
+        return self.path / "machines" / f"{machine}.json"
+
     def log(self, rank: int) -> Path:
         """A rank's own talk."""
         return self.path / "logs" / f"rank{rank}.log"

@@ -21,7 +21,8 @@ from cprspec.spec.toml import to_toml
 class Request:
     """One experiment to run, or with `run_dir` one to go on with; `child` when a launcher started this process.
 
-    `member` says which one of a sweep.
+    `member` says which one of a sweep. `tell`: a file of this machine where a rank writes the run's directory, for a launcher
+    that did not make it.
     """
 
     spec: Path
@@ -36,6 +37,13 @@ class Request:
     allow_world_size_change: bool = False
     child: bool = False
     member: Member | None = None
+    tell: Path | None = None
+
+    def run_path(self) -> Path | None:
+        """The run's directory, None while it is not known on this machine."""
+        if self.run_dir is None and self.tell is not None and self.tell.exists():
+            return Path(self.tell.read_text("utf-8", "surrogateescape"))
+        return self.run_dir
 
     @property
     def title(self) -> str:

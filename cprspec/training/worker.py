@@ -26,12 +26,13 @@ from cprspec.learning.ranks import (
 )
 from cprspec.processes import sheltered
 from cprspec.runs import events
-from cprspec.runs.files import atomic_write_json
+from cprspec.runs.files import atomic_write_bytes, atomic_write_json
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 from cprspec.training.division import check_ranks
 from cprspec.training.environment import environment
 from cprspec.training.job import Allowed
+from cprspec.training.ports import interface_towards
 from cprspec.training.prepare import fill_store, read_data
 from cprspec.training.progress import Progress
 from cprspec.training.pulse import pulse
@@ -50,6 +51,7 @@ def work(request: Request) -> Path:
     stop = StopRequest(patient=request.child or "TORCHELASTIC_RUN_ID" in os.environ)
     stop.install()
     launch = resolved.launch
+    _speak_to_other_machines()
     with joined_ranks(launch.device, launch.timeout_s) as ranks:
         check_ranks(resolved, ranks.world)
         check_maps(resolved)
@@ -62,6 +64,8 @@ def work(request: Request) -> Path:
         threads = share_threads(launch.threads, launch.workers, ranks.local_world)
         own = (request.run_dir or RunDir.create(request.runs, resolved.name).path) if ranks.first else None
         run = RunDir(Path(ranks.text_from_first(str(own) if own else None)))
+        if request.tell is not None and ranks.local == 0:
+            atomic_write_bytes(request.tell, os.fsencode(run.path), durable=False)
         with (
             run.lock() if ranks.first else nullcontext(),
             pulse(run, ranks, crashes=request.child) as alive,
@@ -90,6 +94,12 @@ def preload_data_workers() -> None:
     get_context("forkserver").set_forkserver_preload([*PRELOADED])
     with sheltered():
         resource_tracker.ensure_running()
+
+
+def _speak_to_other_machines() -> None:
+    """Have gloo take the interface that leads to the first machine, unless a user has chosen one."""
+    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and (name := interface_towards(os.environ["MASTER_ADDR"])):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 @contextmanager
