@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from cprspec.learning.highest import exclude, highest, marked
+from cprspec.learning.similarity import similarity
 
 NONE = -1
 """In place of a bank row where there is none."""
@@ -64,7 +65,7 @@ class Scores:
         cls, main_ND: Tensor, aux_ND: Tensor, bank_main_KD: Tensor, bank_aux_KD: Tensor, eligible_NK: Tensor
     ) -> Scores:
         """The similarity of each query to each bank row, in both views; features are normalised."""
-        scores = cls(main_ND @ bank_main_KD.T, aux_ND @ bank_aux_KD.T)
+        scores = cls(similarity(main_ND, bank_main_KD), similarity(aux_ND, bank_aux_KD))
         exclude(~eligible_NK, scores.by_main_NK, scores.by_aux_NK)
         return scores
 
