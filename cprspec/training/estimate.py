@@ -117,10 +117,9 @@ def memory_of(resolved: Resolved, phase: Phase, videos: int | None, ranks: int =
         return None  # a plugin's network looks at numbers, which there are none of
     weights, bank = state_bytes(encoder), bank_bytes(phase, videos)
     states = weights * OPTIMIZER_STATES.get(phase.optimizer.name, 2)
-    shared = weights if ranks > 1 else 0  # what is averaged over ranks is laid side by side
     return Memory(
         process=resident_bytes() + KERNELS,
-        networks=weights * phase.framework.networks + (state_bytes(miner) if miner else 0) + shared,
+        networks=weights * phase.framework.networks + (state_bytes(miner) if miner else 0),
         optimizer=states,
         bank=bank,
         step=step,

@@ -108,7 +108,7 @@ def clock_set(lab: Lab, seed: int) -> None:
     """P15: the clock is set an hour on or back while a run runs and is watched: the same run, no time left below zero."""
     options = TWO if seed % 4 > 1 else ()
     reference, runs, hour = lab.reference(*options), _runs(lab, "P15", seed), 3600 if seed % 2 else -3600
-    with _own_clock(lab) as (set_clock, variables):
+    with _own_clock(lab, whole=not options) as (set_clock, variables):
         words = [
             "-m",
             "cprspec",
@@ -142,8 +142,11 @@ def clock_set(lab: Lab, seed: int) -> None:
 
 
 @contextmanager
-def _own_clock(lab: Lab):
-    """How to set the clock of processes, seconds against the real one, and the variables that they take it from."""
+def _own_clock(lab: Lab, *, whole: bool):
+    """How to set the clock of processes, seconds against the real one, and the variables that they take it from.
+
+    `whole`: by libfaketime where it is installed. Under it torch elastic cannot sleep: for several ranks it is Python's clock.
+    """
     file = lab.folder / f"clock-{time.monotonic_ns()}"
     file.write_text("+0")
 
@@ -152,7 +155,7 @@ def _own_clock(lab: Lab):
         replaced.write_text(f"{seconds:+d}")
         replaced.rename(file)
 
-    if FAKETIME.exists():
+    if whole and FAKETIME.exists():
         variables = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
         variables |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1", "NO_FAKE_STAT": "1"}
     else:
