@@ -26,6 +26,7 @@ from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, Spe
 from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
+from cprspec.cli_submit import submit_app
 from cprspec.cli_weights import weights_app
 from cprspec.errors import CprspecError, Problem, clean, print_problems
 
@@ -52,6 +53,7 @@ app.add_typer(search_app)
 app.add_typer(compare_app)
 app.add_typer(figure_app)
 app.add_typer(logs_app)
+app.add_typer(submit_app)
 
 
 def _complete_kind(incomplete: str) -> list[str]:
@@ -132,6 +134,7 @@ def show(
     spec: Spec,
     data: Data = False,
     json: Json = False,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that shall share a batch; memory is that of each.")] = 1,
     overrides: Overrides = None,
     roots: Roots = None,
     registries: Registries = None,
@@ -156,10 +159,10 @@ def show(
     from cprspec.training.estimate import plan_record
 
     if json:
-        print_json({"experiment": to_table(resolved), "plan": plan_record(resolved, facts)})
+        print_json({"experiment": to_table(resolved), "plan": plan_record(resolved, facts, nproc)})
         return
     print(to_toml(resolved), end="", flush=True)
-    print_plan(plan_record(resolved, facts))
+    print_plan(plan_record(resolved, facts, nproc))
 
 
 @app.command()

@@ -5,8 +5,9 @@ stage before kept; odd stages score the main (mining) view, even ones the auxili
 the main view and goes straight to `topk`. One stage is CoCLR's top-k. Rows that are not eligible are out in every stage,
 and no stage keeps fewer than `topk` (PROTOCOL 0.3).
 
-Both views are scored once; stages then select among scores. No stage but the last puts what it keeps in order, since
-sorting half a bank costs several times what finding that half does.
+Both views are scored once; stages then select among scores (learning/highest.py). No stage but the last puts what it keeps in
+order, since sorting half a bank costs several times what finding that half does. Of rows with equal scores the first in the
+bank are kept, and come first, on a CPU; on a GPU any.
 
 Shapes: N queries, K bank rows, D features, P positives mined for each query, C rows a stage keeps.
 """
@@ -15,18 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import pad
+
+from cprspec.learning.highest import exclude, highest, marked
+from cprspec.learning.similarity import similarity
 
 NONE = -1
 """In place of a bank row where there is none."""
 
 
 SCORES_AT_ONCE = 2**25
-"""Scores of one view in memory at a time, 128 MiB: more queries than that are mined for in turn."""
+"""Scores of one view in memory at a time, 128 MiB: more queries than that are mined for in turn, with the same result."""
 
 
 @frozen
@@ -62,8 +65,9 @@ class Scores:
         cls, main_ND: Tensor, aux_ND: Tensor, bank_main_KD: Tensor, bank_aux_KD: Tensor, eligible_NK: Tensor
     ) -> Scores:
         """The similarity of each query to each bank row, in both views; features are normalised."""
-        by_main_NK = (main_ND @ bank_main_KD.T).masked_fill_(~eligible_NK, -torch.inf)
-        return cls(by_main_NK, (aux_ND @ bank_aux_KD.T).masked_fill_(~eligible_NK, -torch.inf))
+        scores = cls(similarity(main_ND, bank_main_KD), similarity(aux_ND, bank_aux_KD))
+        exclude(~eligible_NK, scores.by_main_NK, scores.by_aux_NK)
+        return scores
 
     def keep(self, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
         """What the last stage of `plan` keeps: bank rows `[N,C]`, their scores, and the rows with -1 for none.
@@ -72,26 +76,11 @@ class Scores:
         """
         if plan not in self._kept:
             by_main, size, ordered = plan[-1]
-            rows_NC, scores_NC = None, self.by_main_NK if by_main else self.by_aux_NK
-            if len(plan) > 1:
-                rows_NC, _, _ = self.keep(plan[:-1])
-                scores_NC = scores_NC.gather(1, rows_NC)
-            place_NC = best(scores_NC, min(size, scores_NC.shape[1]), ordered)
-            scores_NC = scores_NC.gather(1, place_NC)
-            rows_NC = place_NC if rows_NC is None else rows_NC.gather(1, place_NC)
-            self._kept[plan] = rows_NC, scores_NC, rows_NC.masked_fill(scores_NC == -torch.inf, NONE)
+            scores_NK = self.by_main_NK if by_main else self.by_aux_NK
+            rows_NC = self.keep(plan[:-1])[0] if len(plan) > 1 else None
+            rows_NC, scores_NC = highest(scores_NK, rows_NC, size, ordered=ordered)
+            self._kept[plan] = rows_NC, scores_NC, marked(rows_NC, scores_NC, NONE)
         return self._kept[plan]
-
-
-def best(scores_NC: Tensor, size: int, ordered: bool) -> Tensor:
-    """The places `[N,size]` of each row's highest scores, `ordered` with the highest first."""
-    if ordered or scores_NC.device.type != "cpu":
-        return scores_NC.topk(size, sorted=ordered).indices
-    # numpy selects in a quarter of the time of topk without sorting (benchmarks/cascade_speed.py).
-    others = scores_NC.shape[1] - size
-    if others == 0 or size == 0:
-        return torch.arange(size).expand(len(scores_NC), size)
-    return torch.from_numpy(np.argpartition(scores_NC.numpy(), others, axis=1)[:, others:])
 
 
 @frozen(kw_only=True)
@@ -114,6 +103,8 @@ class Cascade:
     ) -> Mined:
         """Mine for each query among its eligible rows. Features are normalised; `generator` is not used."""
         at_once = max(1, SCORES_AT_ONCE // max(1, len(bank_main_KD)))
+        if len(main_ND) <= at_once:
+            return self.choose(Scores.of(main_ND, aux_ND, bank_main_KD, bank_aux_KD, eligible_NK))
         some = zip(main_ND.split(at_once), aux_ND.split(at_once), eligible_NK.split(at_once), strict=True)
         return joined([self.choose(Scores.of(main, aux, bank_main_KD, bank_aux_KD, may)) for main, aux, may in some])
 
@@ -141,8 +132,6 @@ class Cascade:
 
 def joined(parts: Sequence[Mined]) -> Mined:
     """What was mined for some queries after others, as one; all by the same cascade."""
-    if len(parts) == 1:
-        return parts[0]
     survivors = tuple(torch.cat(stage) for stage in zip(*(part.survivors for part in parts), strict=True))
     scores = tuple(torch.cat(stage) for stage in zip(*(part.scores or () for part in parts), strict=True))
     return Mined(torch.cat([part.rows_NP for part in parts]), survivors, scores)

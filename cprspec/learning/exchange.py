@@ -11,6 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+# torch 2.14 renamed it, and warns of the old name.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 
 def world_size() -> int:
     """The number of ranks; 1 without a process group."""
@@ -31,7 +34,7 @@ def gather_cat(x_N: Tensor) -> Tensor:
     # Gloo does not carry bool.
     sent = x_N.detach().contiguous().view(torch.uint8) if x_N.dtype == torch.bool else x_N.detach().contiguous()
     received = sent.new_empty((world * len(sent), *sent.shape[1:]))
-    dist.all_gather_into_tensor(received, sent)
+    _all_gather(received, sent)
     return received.view(torch.bool) if x_N.dtype == torch.bool else received
 
 

@@ -47,6 +47,14 @@ def atomic_write_json(path: Path, data: object, *, durable: bool = True) -> None
     atomic_write_bytes(path, text.encode("ascii") + b"\n", durable=durable)
 
 
+def make_folder(path: Path) -> None:
+    """Have the folder `path`. CprspecError where it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failed(path, error) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the disk knows the names in `folder`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

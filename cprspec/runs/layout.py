@@ -60,10 +60,8 @@ class RunDir:
     @staticmethod
     def create(runs: Path, experiment: str) -> RunDir:
         """A new run of `experiment` below the folder `runs`, named by the time (UTC) and four hexadecimal digits."""
-        check_name(experiment, "experiment")
         for _ in range(100):
-            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-            path = runs / experiment / f"{stamp}-{secrets.token_hex(2)}"
+            path = RunDir.next(runs, experiment).path
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
@@ -72,6 +70,12 @@ class RunDir:
                 raise write_failed(path, error) from error
             return RunDir(path)
         raise CprspecError(f"{runs / experiment}: no free name for a new run", exit_code=1)
+
+    @staticmethod
+    def next(runs: Path, experiment: str) -> RunDir:
+        """Where a new run of `experiment` could lie now; nothing is made."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        return RunDir(runs / check_name(experiment, "experiment") / f"{stamp}-{secrets.token_hex(2)}")
 
     @staticmethod
     def find(text: str, runs: Path) -> RunDir:
@@ -141,6 +145,11 @@ class RunDir:
         return self.path / "events.jsonl"
 
     @property
+    def job_file(self) -> Path:
+        """The file for sbatch of a run that was submitted."""
+        return self.path / "job.sbatch"
+
+    @property
     def stop_requested(self) -> Path:
         """Made by whoever wants the run to stop after its step."""
         return self.path / STOP_REQUESTED
@@ -158,6 +167,10 @@ class RunDir:
     def rank(self, rank: int) -> Path:
         """What one rank is doing."""
         return self.path / "ranks" / f"{rank}.json"
+
+    def machine(self, machine: int) -> Path:
+        """The last word of a launcher, of several machines, whose ranks did not end well."""
+        return self.path / "machines" / f"{machine}.json"
 
     def log(self, rank: int) -> Path:
         """A rank's own talk."""

@@ -71,12 +71,16 @@ def print_plan(plan: Mapping[str, Any]) -> None:
             _text(mined or "-"),
             _text(str(phase["epochs"])),
             _text(f"{phase['parameters'] / 1e6:.2f} M"),
-            _text(f"{phase['memory_gib']:.2f}"),
+            _text("-" if phase["memory_gib"] is None else f"{phase['memory_gib']:.2f}"),
             _text(_or_dash(phase["clips_per_epoch"])),
             _text(_or_dash(phase["queue_fill_steps"])),
         )
     console.print(table)
-    console.print(_text("GiB: memory of one process, an upper estimate; fill: steps until the queue is full"))
+    console.print(
+        _text("GiB: most memory of one process on a CPU (docs/running.md); fill: steps until the queue is full")
+    )
+    for exchange in _exchanges(plan["phases"]):
+        console.print(_text(exchange))
     if not plan["data"]:
         console.print(_text("clips per epoch and sources per class need the videos: add --data"))
     for facts in plan["data"]:
@@ -85,6 +89,16 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         per_class = f", {span} sources per class" if low is not None else ""
         counts = f"{facts['train_videos']} videos to train on, {facts['test_videos']} to test on"
         console.print(_text(f"data set {facts['name']}: {counts}, {facts['classes']} classes{per_class}"))
+
+
+def _exchanges(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How much ranks exchange in a step: a line for each amount, with the phases that do."""
+    names: dict[str, list[str]] = {}
+    for phase in phases:
+        if exchange := phase["exchange"]:
+            amount = f"by each of {exchange['ranks']} ranks: {exchange['bytes_per_step'] / 2**20:,.1f} MiB"
+            names.setdefault(amount, []).append(phase["name"])
+    return [f"exchanged in a step {amount} ({', '.join(of_phases)})" for amount, of_phases in names.items()]
 
 
 def print_sweep(runs: Sequence[Resolved]) -> None:

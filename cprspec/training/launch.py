@@ -5,19 +5,25 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from attrs import evolve, frozen
 
 from cprspec import faults
-from cprspec.errors import CprspecError, Problem, clean, print_problems
-from cprspec.learning.ranks import LostPeerError
+from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean, print_problems
+from cprspec.learning.ranks import LOST_PEER, LostPeerError
 from cprspec.processes import die_with_parent
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
-from cprspec.training.ports import check_port
+from cprspec.training.division import check_ranks
+from cprspec.training.machines import Machines
+from cprspec.training.ports import check_endpoint
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.report import note_end
@@ -25,7 +31,7 @@ from cprspec.training.request import Request
 from cprspec.training.signals import Stopped
 from cprspec.training.space import check_space
 from cprspec.training.watch import Watch
-from cprspec.training.worker import check_ranks, preload_data_workers, work
+from cprspec.training.worker import preload_data_workers, work
 from cprspec.video.store import Store
 
 
@@ -101,20 +107,31 @@ def launch(request: Request, nodes: Nodes) -> Path:
     print_problems(short_videos(resolved, indices, store))
     if request.run_dir is None and nodes.node_rank == 0:
         request = evolve(request, run_dir=RunDir.create(request.runs, resolved.name).path)
-    try:
-        return work(request) if nodes.in_place else _launch_elastic(evolve(request, child=True), nodes)
-    except Stopped:
-        _say(f"stopped; go on with: {_resume_command(request, nodes)}")
-        raise
-    except CprspecError as error:
-        if error.exit_code != 1 or request.run_dir is None or not request.run_dir.is_dir():
+    with _telling(request, nodes) as request:
+        try:
+            return work(request) if nodes.in_place else _launch_elastic(evolve(request, child=True), nodes)
+        except Stopped:
+            _say(f"stopped; go on with: {_resume_command(request, nodes)}")
             raise
-        # It failed on its way: what it has done is not lost.
-        *others, last = error.problems
-        way_on = f"go on with: {_resume_command(request, nodes)}"
-        raise CprspecError(
-            [*others, evolve(last, hint=f"{last.hint}; {way_on}" if last.hint else way_on)], 1
-        ) from error
+        except CprspecError as error:
+            run = request.run_path()
+            if error.exit_code not in (1, LOST_PEER) or run is None or not run.is_dir():
+                raise
+            # It failed on its way: what it has done is not lost.
+            *others, last = error.problems
+            way_on = f"go on with: {_resume_command(request, nodes)}"
+            hint = f"{last.hint}; {way_on}" if last.hint else way_on
+            raise CprspecError([*others, evolve(last, hint=hint)], error.exit_code) from error
+
+
+@contextmanager
+def _telling(request: Request, nodes: Nodes) -> Iterator[Request]:
+    """`request`, with a place where a rank tells which run it is, if another machine makes it; gone afterwards."""
+    if request.run_dir is not None or nodes.node_rank == 0:
+        yield request
+        return
+    with TemporaryDirectory(prefix="cprspec-") as folder:
+        yield evolve(request, tell=Path(folder) / "run")
 
 
 def check_place(request: Request, resolved: Resolved) -> None:
@@ -127,7 +144,7 @@ def check_place(request: Request, resolved: Resolved) -> None:
 
 
 def _resume_command(request: Request, nodes: Nodes) -> str:
-    parts = ["cprspec run", str(request.run_dir or "RUN")]
+    parts = ["cprspec run", shlex.quote(str(request.run_path() or "RUN"))]
     parts += [f"--nproc {nodes.nproc}"] if nodes.nproc > 1 else []
     if nodes.nnodes > 1:
         parts.append(f"--nnodes {nodes.nnodes} --node-rank {nodes.node_rank} --rdzv-endpoint {nodes.rdzv_endpoint}")
@@ -148,12 +165,13 @@ def _launch_elastic(request: Request, nodes: Nodes) -> Path:
     if nodes.nnodes > 1 and nodes.restarts:
         hint = "start the ranks with torchrun --max-restarts, which brings several machines together again"
         raise CprspecError(Problem("--restarts is for one machine", hint=hint))
-    if nodes.rdzv_endpoint and nodes.node_rank == 0:
-        check_port(nodes.rdzv_endpoint)
+    if nodes.rdzv_endpoint:
+        check_endpoint(nodes.rdzv_endpoint, first=nodes.node_rank == 0)
     run = RunDir(request.run_dir) if request.run_dir else None
     timeout_s = request.resolve().launch.timeout_s
     for attempt in range(nodes.restarts + 1):
-        with Watch(run, nodes.node_rank * nodes.nproc, nodes.nproc, timeout_s) as watch:
+        machines = Machines(nodes.node_rank, nodes.nnodes, nodes.nproc)
+        with Watch(request.run_path, nodes.node_rank * nodes.nproc, nodes.nproc, timeout_s, machines) as watch:
             ending = _start_ranks(request, nodes, watch)
         stopped_by = watch.number or (ending.stopped_by if ending else 0)
         if ending is not None and ending.run is not None:
@@ -181,6 +199,7 @@ def _close_books(run: RunDir | None, state: str, why: str) -> None:
 
 def _start_ranks(request: Request, nodes: Nodes, watch: Watch) -> Ending | None:
     """Have torch elastic run this machine's ranks once: how they ended, None if one of them failed."""
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -204,6 +223,13 @@ def _start_ranks(request: Request, nodes: Nodes, watch: Watch) -> Ending | None:
         endings = elastic_launch(config, child_main)(request)
     except ChildFailedError:
         return None
+    except DistError as error:
+        if nodes.nnodes == 1:
+            raise
+        message = f"the machines did not meet at {nodes.rdzv_endpoint}: {clean(str(error).splitlines()[0], MAX_ECHO)}"
+        raise CprspecError(
+            Problem(message, hint="is machine 0 running, and its port open to the others?"), 1
+        ) from error
     # What any of them was stopped by: they agreed on it.
     last: Ending = max(endings.values(), key=lambda ending: ending.stopped_by)
     return last

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,22 +36,28 @@ from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Picks, Stepper
+from cprspec.training.stepper import Batch, Picks, Stepper
 from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
-from cprspec.video.supply import Supply
+from cprspec.video.tray import Spent
+
+
+class Batches(Protocol):
+    """Where micro-batches come from: a supply (video/supply.py)."""
+
+    def __next__(self) -> Batch:
+        """The next micro-batch."""
+        ...
+
+    def take_spent(self) -> Spent:
+        """What the items given since this was last asked cost."""
+        ...
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
     """Train to the last epoch and return the last checkpoint's folder. Raises `Stopped`, `CprspecError`."""
     phase = job.phase
-    stepper.module.to(job.ranks.device).train()
-    clips = max(2, min(8, phase.batch_size // phase.accumulate // job.ranks.world))
-    autocast = torch.bfloat16 if phase.precision == "bf16" else None
-    choose_convolutions(
-        stepper.module, job.launch.convolutions, stepper.encoder[0], phase.clip, clips, job.ranks, autocast=autocast
-    )
-    use_recompute(stepper.encoder[0], job.launch.checkpoint_activations)
+    make_ready(job, stepper)
     optimizer = phase.optimizer.build(stepper.encoder.parameters())
     ledger = make_ledger(job, stepper)
     recorder = Recorder(job, stepper)
@@ -89,6 +96,16 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     return last
 
 
+def make_ready(job: Job, stepper: Stepper) -> None:
+    """The framework's networks on the rank's device, in training mode, computed as `launch` has it."""
+    phase, module, backbone = job.phase, stepper.module, stepper.encoder[0]
+    module.to(job.ranks.device).train()
+    clips = max(2, min(8, phase.batch_size // phase.accumulate // job.ranks.world))
+    autocast = torch.bfloat16 if phase.precision == "bf16" else None
+    choose_convolutions(module, job.launch.convolutions, backbone, phase.clip, clips, job.ranks, autocast=autocast)
+    use_recompute(backbone, job.launch.checkpoint_activations)
+
+
 def make_ledger(job: Job, stepper: Stepper) -> Ledger:
     """The phase's ledger, empty."""
     return Ledger(
@@ -110,7 +127,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     recorder: Recorder,
-    batches: Supply,
+    batches: Batches,
     tally: Tally,
 ) -> None:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""

@@ -8,18 +8,21 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
+from cprspec.runs.files import atomic_write_bytes, atomic_write_text
 from cprspec.runs.layout import RunDir
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.resolve import Member, resolve, resolve_all
 from cprspec.spec.roots import parse_roots
 from cprspec.spec.schema import Resolved
+from cprspec.spec.toml import to_toml
 
 
 @frozen(kw_only=True)
 class Request:
     """One experiment to run, or with `run_dir` one to go on with; `child` when a launcher started this process.
 
-    `member` says which one of a sweep.
+    `member` says which one of a sweep. `tell`: a file of this machine where a rank writes the run's directory, for a launcher
+    that did not make it.
     """
 
     spec: Path
@@ -34,6 +37,13 @@ class Request:
     allow_world_size_change: bool = False
     child: bool = False
     member: Member | None = None
+    tell: Path | None = None
+
+    def run_path(self) -> Path | None:
+        """The run's directory, None while it is not known on this machine."""
+        if self.run_dir is None and self.tell is not None and self.tell.exists():
+            return Path(self.tell.read_text("utf-8", "surrogateescape"))
+        return self.run_dir
 
     @property
     def title(self) -> str:
@@ -90,3 +100,10 @@ def _only_of_the_machine(overrides: Sequence[str]) -> None:
     ]
     if problems:
         raise CprspecError(problems)
+
+
+def write_experiment(run: RunDir, spec: Path, resolved: Resolved) -> None:
+    """Write what a new run is an execution of, as written and as resolved; it is then a run to go on with. Once."""
+    if not run.resolved.exists():
+        atomic_write_bytes(run.experiment, spec.read_bytes())
+        atomic_write_text(run.resolved, to_toml(resolved))

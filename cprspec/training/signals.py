@@ -19,6 +19,15 @@ URGENT_AFTER_S = 0.3
 """A second signal counts as one from here on, seconds: a terminal and a wrapper may both deliver the first."""
 
 
+def insists(number: int) -> bool:
+    """Whether this signal, coming a second time, means at once: SIGUSR1 never does.
+
+    Within a step of Slurm SIGTERM does not, either: Slurm sends it to every process, and srun does so again; it ends what
+    does not leave in time by itself.
+    """
+    return number == signal.SIGINT or (number == signal.SIGTERM and "SLURM_STEP_ID" not in os.environ)
+
+
 class Stopped(Exception):  # noqa: N818  # it is an end, not an error
     """The run ended early because it was asked to; what is done is saved. `step`: of the phase, None outside training."""
 
@@ -45,7 +54,7 @@ class StopRequest:
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        repeated = self.number and number != signal.SIGUSR1 and now - self._asked_at > URGENT_AFTER_S
+        repeated = self.number and insists(number) and now - self._asked_at > URGENT_AFTER_S
         if repeated and not self._patient:
             os._exit(128 + number)
         if not self.number:

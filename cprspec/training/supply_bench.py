@@ -7,8 +7,6 @@ phase's own model, optimiser and batch, of clips that are there already.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
@@ -22,16 +20,11 @@ from attrs import evolve, frozen
 
 from cprspec.components.views import Flow
 from cprspec.data.index import Index
-from cprspec.learning.ranks import Ranks, pick_device, share_threads
-from cprspec.models.encoders import build_encoder
-from cprspec.runs.layout import RunDir
+from cprspec.learning.ranks import cores, pick_device, share_threads
+from cprspec.learning.rates import wait_for
 from cprspec.spec.schema import Phase, Resolved
-from cprspec.training.build import Start, build_stepper
-from cprspec.training.job import Allowed, Job
 from cprspec.training.prepare import read_data
-from cprspec.training.pulse import Pulse, pulse
-from cprspec.training.report import Quiet
-from cprspec.training.signals import StopRequest
+from cprspec.training.trial import trial
 from cprspec.video.clips import TrainClips, clip_shape
 from cprspec.video.decode import read_clip
 from cprspec.video.sampling import generator, train_indices
@@ -73,9 +66,9 @@ def measure(
     ids = index.ids("train")
     ids = generator(resolved.seed, 0).permutation(ids)[:MAX_VIDEOS]
     some = evolve(index, videos=tuple(index.videos[v] for v in ids))
-    workers, cores = resolved.launch.workers, _cores()
+    workers, here = resolved.launch.workers, cores()
     views = {name: resolved.views[name] for name in resolved.views_of(phase)}
-    store.fill([video.path for video in some.videos], views.values(), phase.clip.stored_side, cores, progress)
+    store.fill([video.path for video in some.videos], views.values(), phase.clip.stored_side, here, progress)
     clips = TrainClips(
         some, np.arange(len(some.videos)), views, phase.clip, phase.augment, store, phase.seed,
         phase.framework.clips_per_video,
@@ -86,11 +79,11 @@ def measure(
     spent, items = _one_core(clips, seconds)
     supply = _supply(clips, phase, resolved, per_item, seconds)
     device = pick_device(resolved.launch.device, 0)
-    demand = _demand(resolved, phase, index, store, device, per_item, seconds) if model else None
+    demand = _demand(resolved, phase, index, device, per_item, seconds) if model else None
     found = {
         "schema": 1, "kind": "data-bench", "experiment": resolved.name, "phase": phase.name, "views": [*views],
         "clip": [*clip_shape(phase.clip)], "clips_per_video": per_item, "batch_size": phase.batch_size,
-        "videos": len(some.videos), "cores": cores, "workers": workers, "device": str(device),
+        "videos": len(some.videos), "cores": here, "workers": workers, "device": str(device),
         "source_clips_per_s": source.per_s if source else None,
         "store_clips_per_s": Rate(items * per_item, spent.decode_s).per_s,
         "augment_clips_per_s": Rate(items * per_item, spent.augment_s).per_s,
@@ -101,10 +94,6 @@ def measure(
     }  # fmt: skip
     found["narrow"], found["verdict"] = verdict(found)
     return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _source(index: Index, phase: Phase, seconds: float) -> Rate:
@@ -164,49 +153,19 @@ def _endless(videos: int, size: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def _demand(
-    resolved: Resolved, phase: Phase, index: Index, store: Store, device: torch.device, per_item: int, seconds: float
+    resolved: Resolved, phase: Phase, index: Index, device: torch.device, per_item: int, seconds: float
 ) -> Rate:
-    """Optimiser steps of the phase's framework on clips of noise, with untrained weights."""
+    """Optimiser steps of the phase on clips that are there already (training/trial.py)."""
     share_threads(resolved.launch.threads, resolved.launch.workers, 1)
-    ranks = Ranks(device=device)
-    with tempfile.TemporaryDirectory() as folder, pulse(RunDir(Path(folder)), ranks, crashes=False) as alive:
-        job = _job(resolved, phase, index, store, ranks, alive, Path(folder))
-        sampler = resolved.phase(phase.mine_with) if phase.mine_with else None
-        weights = build_encoder(sampler).state_dict() if sampler else None
-        stepper = build_stepper(job, sampler, Start(encoder=None, sampler=weights))
-        stepper.module.to(device).train()
-        optimizer = phase.optimizer.build(stepper.encoder.parameters())
-        rows = phase.batch_size // phase.accumulate
-        noise = generator(phase.seed, 2)
-        shape = (rows, phase.framework.clips_per_video, *clip_shape(phase.clip))
-        batch = {"video": torch.from_numpy(noise.choice(index.ids("train"), rows))}
-        for name in resolved.views_of(phase):
-            batch[name] = torch.from_numpy(noise.integers(0, 256, shape, dtype=np.uint8))
+    with trial(resolved, phase, device, len(index.ids("train"))) as steps:
+        steps.step()  # the first one is slower
         began = time.perf_counter()
-        for step in count():
-            if step == 1:
-                began = time.perf_counter()  # the first one is slower
-            stepper.begin(0, step)
-            optimizer.zero_grad(set_to_none=True)
-            for micro in range(phase.accumulate):
-                (stepper.forward(stepper.module, batch, micro) / phase.accumulate).backward()
-            stepper.finish()
-            optimizer.step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if step and time.perf_counter() - began > seconds:
-                break
-        return Rate(step * phase.batch_size * per_item, time.perf_counter() - began)
-
-
-def _job(resolved: Resolved, phase: Phase, index: Index, store: Store, ranks: Ranks, alive: Pulse, folder: Path) -> Job:
-    return Job(
-        phase=phase, views=resolved.views, mining_view=resolved.mining_view(phase), index=index, store=store,
-        launch=resolved.launch, ranks=ranks, folder=folder, fingerprint="",
-        label_V=torch.from_numpy(index.labels).to(ranks.device),
-        source_V=torch.from_numpy(index.source_ids).to(ranks.device), steps_per_epoch=1, report=Quiet(),
-        stop=StopRequest(), alive=alive, allowed=Allowed(), stop_file=folder / "stop",
-    )  # fmt: skip
+        for done in count(1):
+            steps.step(done)
+            wait_for(device)
+            if time.perf_counter() - began > seconds:
+                return Rate(done * phase.batch_size * per_item, time.perf_counter() - began)
+    raise AssertionError("count() has no end")
 
 
 def verdict(found: dict[str, Any]) -> tuple[str | None, str]:

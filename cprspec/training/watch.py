@@ -11,7 +11,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -21,7 +23,9 @@ from cprspec.errors import Problem
 from cprspec.learning.ranks import LOST_PEER
 from cprspec.runs.layout import RunDir
 from cprspec.runs.rank_state import START, STEP, WAIT, RankState, read_ranks
-from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S
+from cprspec.training.exhaustion import LESS_MEMORY
+from cprspec.training.machines import Machines
+from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S, insists
 
 POLL_S = 0.25
 GRACE_S = 5.0
@@ -44,16 +48,27 @@ class Watched:
 class Watch:
     """Watches `count` ranks, the first of them `first`, as long as the context is open.
 
+    `find_run` gives the run's directory, None while it is not known here. `machines`: the others that take part.
     `number`: the signal to stop by. `code`: the exit code that `verdict` found to go with it.
     """
 
-    def __init__(self, run: RunDir | None, first: int, count: int, timeout_s: float) -> None:
-        self._run, self._first, self._count, self._timeout_s = run, first, count, timeout_s
+    def __init__(
+        self,
+        find_run: Callable[[], Path | None],
+        first: int,
+        count: int,
+        timeout_s: float,
+        machines: Machines | None = None,
+    ) -> None:
+        self._find_run, self._first, self._count, self._timeout_s = find_run, first, count, timeout_s
+        self._run: RunDir | None = None
+        self._machines = machines or Machines()
         self.number, self.code = 0, 1
         self._asked_at = 0.0
         self._ranks: list[Watched] = []
         self._dead: list[Watched] = []
         self._hung: str | None = None
+        self._lost = False
         self._ended_at: float | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._go_on, daemon=True, name="watch")
@@ -76,7 +91,18 @@ class Watch:
             signal.signal(number, handler)
 
     def verdict(self) -> Problem:
-        """Which rank ended the run, and how; to be asked when all are gone."""
+        """Which rank ended the run, and how, or which machine was lost; to be asked when all are gone."""
+        own = self._own_verdict()
+        told = self._machines.conclude(self._run, own)
+        if told is not None:
+            found, self.code = told
+            return found
+        return own or Problem("the ranks lost each other", hint="logs/rankN.log in the run says where each was")
+
+    def _own_verdict(self) -> Problem | None:
+        """What ended the run on this machine, None if its ranks only waited for others."""
+        if self._lost:
+            return None
         if self._hung is not None:
             return Problem(self._hung, hint="the other ranks were stopped; the last checkpoint is untouched")
         dead = [w for w in self._dead if not w.by_us and w.code]
@@ -88,13 +114,15 @@ class Watch:
         ):
             if found:
                 return self._how(found[0])
-        if left := [w for w in self._ranks if w.by_us and w.state is not None and w.state.phase is not None]:
+        if self._machines.count == 1 and (
+            left := [w for w in self._ranks if w.by_us and w.state is not None and w.state.phase is not None]
+        ):
             return Problem(self._not_finished(left[0]), hint="the others waited for it in vain, and left")
-        return Problem("the ranks lost each other", hint="logs/rankN.log in the run says where each was")
+        return None
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.number and number != signal.SIGUSR1 and now - self._asked_at > URGENT_AFTER_S:
+        if self.number and insists(number) and now - self._asked_at > URGENT_AFTER_S:
             self._kill(self._ranks)
             os._exit(128 + self.number)
         if not self.number:
@@ -110,6 +138,7 @@ class Watch:
                 self._pass_on()
             if self._hung is None and not self._dead:
                 self._find_hung()
+                self._find_lost()
             if self._ended_at is not None and time.monotonic() - self._ended_at > GRACE_S:
                 self._kill(self._ranks)
 
@@ -121,9 +150,14 @@ class Watch:
 
     def _look(self) -> None:
         """Read what the ranks say; a rank is known by its process, since files of an earlier attempt may lie there."""
+        if self._run is None and (path := self._find_run()) is not None:
+            self._run = RunDir(path)
         if self._run is None:
             return
-        by_pid = {state.pid: state for state in read_ranks(self._run).values()}
+        states = read_ranks(self._run)
+        self._machines.look(self._run, states)
+        own = range(self._first, self._first + self._count)
+        by_pid = {state.pid: state for rank, state in states.items() if rank in own}
         for watched in self._ranks:
             state = by_pid.get(watched.process.pid or 0)
             if state is None:
@@ -165,6 +199,13 @@ class Watch:
             self._ended_at = now
             self._kill(hung)
 
+    def _find_lost(self) -> None:
+        """Another machine is lost when its ranks show no life while one here waits for it: some waits have no other limit."""
+        states = [w.state for w in self._ranks if w.state is not None]
+        if any(s.peers and s.stage_s > self._timeout_s for s in states) and self._machines.silent(self._timeout_s):
+            self._lost, self._ended_at = True, time.monotonic()
+            self._kill(self._ranks)
+
     def _not_finished(self, watched: Watched) -> str:
         state = self._place(watched)
         where = f"step {state.step} of phase '{state.phase}'" + (f" (in: {state.file})" if state.file else "")
@@ -180,7 +221,9 @@ class Watch:
             return Problem(f"rank {watched.rank} failed (exit code {code}){where}", hint=hint)
         name = signal.Signals(-code).name
         cause = " (out of memory?)" if name == "SIGKILL" else ""
-        hint = "`dmesg` says whether the system did it for want of memory" if cause else "its log file says more"
+        hint = "its log file says more"
+        if cause:
+            hint = f"`dmesg` says whether the system did it for want of memory; if so, {LESS_MEMORY}"
         return Problem(f"rank {watched.rank} was killed by {name}{cause}{where}", hint=hint)
 
     def _place(self, watched: Watched) -> RankState:

@@ -10,12 +10,10 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 
 from cprspec import __version__
-from cprspec.components.evaluators import Classifier
-from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.nearest import check_maps
 from cprspec.learning.ranks import (
     LostPeerError,
@@ -26,19 +24,23 @@ from cprspec.learning.ranks import (
     share_threads,
     wait_for_all,
 )
+from cprspec.processes import sheltered
 from cprspec.runs import events
-from cprspec.runs.files import atomic_write_json, atomic_write_text
+from cprspec.runs.files import atomic_write_bytes, atomic_write_json
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
-from cprspec.spec.toml import to_toml
+from cprspec.training.division import check_ranks
 from cprspec.training.environment import environment
+from cprspec.training.estimate import Memory, memory_of
+from cprspec.training.exhaustion import naming_lack_of_memory
 from cprspec.training.job import Allowed
+from cprspec.training.ports import interface_towards
 from cprspec.training.prepare import fill_store, read_data
 from cprspec.training.progress import Progress
 from cprspec.training.pulse import pulse
 from cprspec.training.recipe import Recipe
 from cprspec.training.report import Quiet, Report, Reporter
-from cprspec.training.request import Request
+from cprspec.training.request import Request, write_experiment
 from cprspec.training.signals import Stopped, StopRequest
 from cprspec.video.store import Store
 from cprspec.video.workers import PRELOADED
@@ -51,10 +53,12 @@ def work(request: Request) -> Path:
     stop = StopRequest(patient=request.child or "TORCHELASTIC_RUN_ID" in os.environ)
     stop.install()
     launch = resolved.launch
+    _speak_to_other_machines()
+    indices, store = read_data(resolved), Store(cache=launch.cache)
+    stated = stated_memory(resolved, len(indices[resolved.train_on].ids("train")))
     with joined_ranks(launch.device, launch.timeout_s) as ranks:
         check_ranks(resolved, ranks.world)
         check_maps(resolved)
-        indices, store = read_data(resolved), Store(cache=resolved.launch.cache)
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
         wait_for_all(ranks)
@@ -63,18 +67,21 @@ def work(request: Request) -> Path:
         threads = share_threads(launch.threads, launch.workers, ranks.local_world)
         own = (request.run_dir or RunDir.create(request.runs, resolved.name).path) if ranks.first else None
         run = RunDir(Path(ranks.text_from_first(str(own) if own else None)))
+        if request.tell is not None and ranks.local == 0:
+            atomic_write_bytes(request.tell, os.fsencode(run.path), durable=False)
         with (
             run.lock() if ranks.first else nullcontext(),
             pulse(run, ranks, crashes=request.child) as alive,
             reporting(run, resolved, ranks) as report,
             naming_lost_peers(ranks),
+            naming_lack_of_memory(alive.where),
         ):
             if ranks.first:
                 write_facts(run, request, resolved, ranks, threads)
             began = time.monotonic()
             recipe = Recipe(
                 request.runs, request.fresh, resolved, indices, store, run, ranks, report, stop, alive,
-                Allowed(fallback=request.fallback, world_size_change=request.allow_world_size_change),
+                Allowed(fallback=request.fallback, world_size_change=request.allow_world_size_change), stated,
             )  # fmt: skip
             for position, phase in enumerate(resolved.phases):
                 recipe.obtain(phase, position)
@@ -83,12 +90,28 @@ def work(request: Request) -> Path:
     return run.path
 
 
+def stated_memory(resolved: Resolved, videos: int) -> dict[str, Memory | None]:
+    """On rank 0 what each phase is expected to take, for phase.json; before ranks join, since one alone rehearses it."""
+    if int(os.environ.get("RANK", "0")):
+        return {}
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    return {phase.name: memory_of(resolved, phase, videos, ranks) for phase in resolved.phases}
+
+
 def preload_data_workers() -> None:
     """Let the server that data workers are forked from import once what they need, instead of each worker for each phase.
 
-    It counts only before the first process is started that way.
+    It counts only before the first process is started that way. So does the shelter of the tracker, which ranks inherit.
     """
     get_context("forkserver").set_forkserver_preload([*PRELOADED])
+    with sheltered():
+        resource_tracker.ensure_running()
+
+
+def _speak_to_other_machines() -> None:
+    """Have gloo take the interface that leads to the first machine, unless a user has chosen one."""
+    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and (name := interface_towards(os.environ["MASTER_ADDR"])):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 @contextmanager
@@ -125,33 +148,6 @@ def reporting(run: RunDir, resolved: Resolved, ranks: Ranks) -> Iterator[Reporte
 
 def write_facts(run: RunDir, request: Request, resolved: Resolved, ranks: Ranks, threads: int) -> None:
     """Write what the run is, once: the experiment as written and as resolved, and the environment."""
-    if run.resolved.exists():
-        return
-    run.experiment.write_bytes(request.spec.read_bytes())
-    atomic_write_json(run.path / "environment.json", environment(ranks.world, threads, str(ranks.device)))
-    atomic_write_text(run.resolved, to_toml(resolved))
-
-
-def check_ranks(resolved: Resolved, world: int) -> None:
-    """Whether batches divide over `world` ranks. CprspecError with every phase and evaluation where not.
-
-    Normalisation groups must divide too, or the number of processes would change the method.
-    """
-    problems: list[Problem] = []
-    for p in resolved.phases:
-        if p.batch_size % (p.accumulate * world):
-            message = (
-                f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {world} ranks"
-            )
-            problems.append(Problem(message, hint="choose --nproc so that it does"))
-        groups = p.framework.bn_groups
-        if groups % world:
-            message = f"phase '{p.name}': bn_groups {groups} cannot be shared by {world} ranks"
-            hint = f"another --nproc, or --set framework.bn_groups={world}, which is another method"
-            problems.append(Problem(message, hint=hint))
-    for name, evaluator in resolved.evaluate.items():
-        if isinstance(evaluator, Classifier) and evaluator.batch_size % world:
-            message = f"evaluation '{name}': batch_size {evaluator.batch_size} does not divide over {world} ranks"
-            problems.append(Problem(message, hint="choose --nproc so that it does"))
-    if problems:
-        raise CprspecError(problems)
+    write_experiment(run, request.spec, resolved)
+    if not run.environment.exists():
+        atomic_write_json(run.environment, environment(ranks.world, threads, str(ranks.device)))

@@ -19,6 +19,7 @@ from typing import Generic, TypeVar, cast
 from attrs import define, frozen
 
 from cprspec.errors import CprspecError, Problem
+from cprspec.processes import sheltered
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -99,7 +100,8 @@ def _start(work: Callable[[J], R], begin: Callable[[], None] | None) -> _Worker[
     context = get_context("forkserver")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work, begin), daemon=True)
-    process.start()
+    with sheltered():
+        process.start()
     theirs.close()
     try:
         ours.recv()  # it is ready: from here on, only a job can be what it dies of

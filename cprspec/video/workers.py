@@ -19,7 +19,7 @@ import cv2
 from attrs import define, frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
-from cprspec.processes import die_with_parent
+from cprspec.processes import die_with_parent, sheltered
 from cprspec.video.shared import Board, Bytes, SharedBytes
 from cprspec.video.tray import Clips, Spent, Tray
 
@@ -122,7 +122,8 @@ class Worker:
         process = context.Process(
             target=serve, args=(number, clips, memory, slot_bytes, board, theirs), daemon=True, name=f"data-{number}"
         )
-        process.start()
+        with sheltered():
+            process.start()
         theirs.close()
         return cls(number, process, ours, board, heard=time.monotonic())
 

@@ -1,0 +1,32 @@
+"""Whether an experiment's batches can be shared by so many ranks. No torch."""
+
+from __future__ import annotations
+
+from cprspec.components.evaluators import Classifier
+from cprspec.errors import CprspecError, Problem
+from cprspec.spec.schema import Resolved
+
+
+def check_ranks(resolved: Resolved, world: int) -> None:
+    """Whether batches divide over `world` ranks. CprspecError with every phase and evaluation where not.
+
+    Normalisation groups must divide too, or the number of processes would change the method.
+    """
+    problems: list[Problem] = []
+    for p in resolved.phases:
+        if p.batch_size % (p.accumulate * world):
+            message = (
+                f"phase '{p.name}': batch_size {p.batch_size} in {p.accumulate} does not divide over {world} ranks"
+            )
+            problems.append(Problem(message, hint="choose --nproc so that it does"))
+        groups = p.framework.bn_groups
+        if groups % world:
+            message = f"phase '{p.name}': bn_groups {groups} cannot be shared by {world} ranks"
+            hint = f"another --nproc, or --set framework.bn_groups={world}, which is another method"
+            problems.append(Problem(message, hint=hint))
+    for name, evaluator in resolved.evaluate.items():
+        if isinstance(evaluator, Classifier) and evaluator.batch_size % world:
+            message = f"evaluation '{name}': batch_size {evaluator.batch_size} does not divide over {world} ranks"
+            problems.append(Problem(message, hint="choose --nproc so that it does"))
+    if problems:
+        raise CprspecError(problems)

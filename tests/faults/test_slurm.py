@@ -1,0 +1,160 @@
+"""Jobs of a real Slurm: told to stop, put back, pre-empted, of a node that is lost; they end as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import pytest
+from slurm_cluster import Cluster, missing, wait_until
+from victims import EVERY_STEP, assert_same, only_run, steps
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
+PATIENCE_S = 300
+SEEDS = range(int(os.environ.get("CPRSPEC_FAULT_SEED", "0")), int(os.environ.get("CPRSPEC_FAULT_SEED", "0")) + 2)
+TWO_NODES = ("--nodes", 2)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two nodes."""
+    with Cluster(tmp_path_factory.mktemp("slurm")) as made:
+        yield made
+
+
+class Trial:
+    """A job that trains the small experiment in two ranks, and its run."""
+
+    def __init__(self, cluster, lab, folder, *options):
+        self.cluster, self.lab = cluster, lab
+        own = {name: cluster.environment[name] for name in ("SLURM_CONF", "PATH")}
+        ended = lab.call(
+            "submit", "small.toml", "--gpus", 0, "--runs", folder / "runs", *EVERY_STEP, *options, **own
+        )  # fmt: skip
+        assert ended.code == 0, ended.talk
+        self.run = only_run(folder / "runs")
+        self.job = ended.talk.splitlines()[0].split()[0]
+
+    def __call__(self, *command):
+        done = self.cluster.call(*command)
+        assert done.returncode == 0, done.stderr
+
+    def said(self):
+        """What the job wrote, and how it stands."""
+        log = self.run / "logs" / f"slurm-{self.job}.log"
+        return f"{log.read_text() if log.exists() else ''}\n{self.facts()}"
+
+    def facts(self):
+        return self.cluster.job(self.job)
+
+    def logged(self):
+        """How many steps the log has."""
+        path = self.run / "events.jsonl"
+        return path.read_text().count('"kind": "step"') if path.exists() else 0
+
+    def wait_for_steps(self, count):
+        wait_until(lambda: self.logged() >= count, PATIENCE_S, self.said)
+
+    def wait_for(self, state):
+        wait_until(lambda: self.facts().get("JobState") == state, PATIENCE_S, self.said)
+
+    def starts_again(self, starts=1):
+        """It is put back, and begins once more."""
+        wait_until(lambda: self.facts().get("Restarts") == str(starts), PATIENCE_S, self.said)
+        self.cluster.hurry(self.job)
+
+    def ends_as_if_nothing_had_happened(self, attempts):
+        self.wait_for("COMPLETED")
+        assert_same(self.run, self.lab.reference("--nproc", 2))
+        assert json.loads((self.run / "status.json").read_text())["attempt"] == attempts
+        assert "Traceback" not in self.said()
+
+
+@pytest.fixture
+def trial(cluster, lab, tmp_path):
+    """Submits the small experiment."""
+    return lambda *options: Trial(cluster, lab, tmp_path, *options)
+
+
+def anywhere(seed):
+    """A number of steps to wait for, of 32."""
+    return random.Random(seed).randrange(1, 24)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_told_to_stop_before_its_time_is_over(trial, seed):
+    job = trial(*TWO_NODES)
+    job.wait_for_steps(anywhere(seed))
+    job("scancel", "--signal=USR1", "--batch", job.job)
+    job.starts_again()
+    assert "back into the queue" in job.said()
+    job.ends_as_if_nothing_had_happened(attempts=1)
+    assert job.logged() == len(steps(job.run)), "what was done was saved, and not made again"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_put_back_by_somebody(trial, seed):
+    job = trial(*TWO_NODES, "--set", "launch.workers=1")
+    job.wait_for_steps(anywhere(seed))
+    job("scontrol", "requeue", job.job)
+    job.starts_again()
+    job.ends_as_if_nothing_had_happened(attempts=1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pre_empted_with_a_grace_time(cluster, trial, seed):
+    job = trial("--nproc", 2, "--sbatch=--exclusive")
+    job.wait_for_steps(anywhere(seed))
+    urgent = cluster.call(
+        "sbatch",
+        "--parsable",
+        "--partition=high",
+        "--nodes=2",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap",
+        "sleep 1",
+    ).stdout.strip()
+    job.starts_again()
+    assert "back into the queue" in job.said()
+    wait_until(lambda: cluster.job(urgent).get("JobState") == "COMPLETED", PATIENCE_S)
+    job.ends_as_if_nothing_had_happened(attempts=1)
+    assert job.logged() == len(steps(job.run)), "what was done was saved, and not made again"
+
+
+@pytest.mark.parametrize("node", ["one", "two"])
+def test_a_node_is_lost(cluster, trial, node):
+    """The first one runs the job's shell: Slurm puts the job back. Of the second the others notice before Slurm does."""
+    job = trial(*TWO_NODES)
+    job.wait_for_steps(5)
+    cluster.kill_node(node)
+    wait_until(lambda: job.facts().get("Restarts") == "1", PATIENCE_S, job.said)
+    cluster.start_node(node)
+    job.starts_again()
+    job.ends_as_if_nothing_had_happened(attempts=1)
+
+
+def test_cancelled_and_submitted_again(cluster, trial):
+    job = trial("--nproc", 2)
+    job.wait_for_steps(3)
+    job("scancel", job.job)
+    job.wait_for("CANCELLED")
+    assert json.loads((job.run / "status.json").read_text())["state"] == "stopped"
+    assert "back into the queue" not in job.said()
+    again = cluster.call("sbatch", "--parsable", str(job.run / "job.sbatch"))
+    job.job = again.stdout.strip()
+    job.ends_as_if_nothing_had_happened(attempts=1)
+    assert job.facts()["Restarts"] == "0"
+
+
+def test_what_slurm_refuses_leaves_no_run(cluster, lab, tmp_path):
+    own = {name: cluster.environment[name] for name in ("SLURM_CONF", "PATH")}
+    ended = lab.call("submit", "small.toml", "--gpus", 0, "--partition", "none", "--runs", tmp_path / "runs", **own)
+    assert ended.code == 1
+    assert ended.last.startswith("sbatch: ") and "invalid partition specified" in ended.last
+    assert list((tmp_path / "runs").iterdir()) == []
