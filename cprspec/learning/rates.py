@@ -9,18 +9,23 @@ from collections.abc import Callable
 import torch
 
 
-def product_rate(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
-    """GFLOP/s of a product of two large square matrices; a multiplication and an addition count as two."""
+def product_rate(device: torch.device, dtype: torch.dtype, rounds: int = 15) -> float:
+    """GFLOP/s of a product of two large square matrices, the best of `rounds`: what the machine can do."""
     size = 8192 if device.type == "cuda" else 1024
     generator = torch.Generator(device).manual_seed(0)
     a, b = (torch.randn(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
-    return 2e-9 * size**3 / median_seconds(lambda: a @ b, device, rounds=rounds)
+    return 2e-9 * size**3 / min(seconds_of(lambda: a @ b, device, rounds))
 
 
 def median_seconds(
     run: Callable[[], object], device: torch.device, *, rounds: int = 5, at_least_s: float = 0.0
 ) -> float:
-    """Seconds of `run`, the median of `rounds`, or of more, until so many seconds are over; a first one warms up."""
+    """Seconds of `run`, the median of `seconds_of`."""
+    return statistics.median(seconds_of(run, device, rounds, at_least_s))
+
+
+def seconds_of(run: Callable[[], object], device: torch.device, rounds: int, at_least_s: float = 0.0) -> list[float]:
+    """Seconds of each of `rounds` runs, or of more, until so many seconds are over; a first one warms up."""
     seconds: list[float] = []
     run()
     while len(seconds) < rounds or sum(seconds) < at_least_s:
@@ -29,7 +34,7 @@ def median_seconds(
         run()
         wait_for(device)
         seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+    return seconds
 
 
 def wait_for(device: torch.device) -> None:

@@ -36,7 +36,7 @@ CHECKPOINT_COPIES = 2
 def plan_record(resolved: Resolved, data: Sequence[Mapping[str, Any]], ranks: int = 1) -> dict[str, Any]:
     """The plan as JSON: phases in order, and `data`, the facts of each data set that was read (see spec/presence.py).
 
-    Memory is that of each of so many `ranks`.
+    Memory is that of each of so many `ranks`, and so is what they exchange.
     """
     trained_on = next((facts for facts in data if facts["name"] == resolved.train_on), None)
     videos = trained_on["train_videos"] if trained_on else None
@@ -65,13 +65,16 @@ def _phase_record(resolved: Resolved, phase: Phase, videos: int | None, ranks: i
         "memory": memory and {f"{name}_gib": size / GIB for name, size in asdict(memory).items()},
         "clips_per_epoch": None if videos is None else videos // phase.batch_size * phase.batch_size,
         "queue_fill_steps": -(-queue // phase.batch_size) if queue else None,
-        "exchange": _exchange_record(resolved, phase, parameters, videos),
+        "exchange": _exchange_record(resolved, phase, parameters, videos, ranks),
     }
 
 
-def _exchange_record(resolved: Resolved, phase: Phase, parameters: int, videos: int | None) -> dict[str, Any] | None:
-    """What each rank hands over in a step, by what it is, for as many ranks as there are groups; at least two."""
-    ranks = max(2, phase.framework.bn_groups)
+def _exchange_record(
+    resolved: Resolved, phase: Phase, parameters: int, videos: int | None, ranks: int
+) -> dict[str, Any] | None:
+    """What each rank hands over in a step, by what it is; of one rank, for as many as there are groups, at least two."""
+    if ranks == 1:
+        ranks = max(2, phase.framework.bn_groups)
     exchanges = step_exchanges(resolved, phase, ranks, parameters, videos)
     if exchanges is None:
         return None

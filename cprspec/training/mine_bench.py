@@ -49,12 +49,13 @@ def measure(
             step_s = timed_parts(steps, seconds, None)[1] / phase.accumulate
     miner = phase.miner.at(phase.epochs - 1)
     own = phase.framework.queue_size if isinstance(phase.framework, MoCo) else videos
+    dtype = torch.bfloat16 if getattr(phase.framework, "bank_precision", None) == "bf16" else torch.float32
     queries = phase.batch_size // phase.accumulate
     embedding = phase.framework.head or phase.backbone.feature_size
     cases = [(own * times, one) for times in LARGER for one in _miners(miner)]
     rows = []
     for number, (bank, one) in enumerate(cases, 1):
-        took = _seconds(one, queries, bank, embedding, device, seconds / len(cases))
+        took = _seconds(one, (queries, bank, embedding), dtype, device, seconds / len(cases))
         share = None if step_s is None else took / step_s
         rows.append(
             {
@@ -79,12 +80,17 @@ def _miners(miner: Miner) -> list[Miner]:
     return [miner] if own is None else [attrs.evolve(miner, stages=n) for n in sorted({own, *STAGES})]  # type: ignore[misc]
 
 
-def _seconds(miner: Miner, queries: int, bank: int, size: int, device: torch.device, seconds: float) -> float:
+def _seconds(
+    miner: Miner, sizes: tuple[int, int, int], dtype: torch.dtype, device: torch.device, seconds: float
+) -> float:
+    """Of mining for so many queries in so many bank rows of so many dimensions; `dtype` is that of the rows."""
+    queries, bank, size = sizes
     generator = torch.Generator(device).manual_seed(0)
-    views = [
-        normalize(torch.randn(rows, size, device=device, generator=generator))
-        for rows in (queries, queries, bank, bank)
-    ]
+
+    def rows(count: int) -> torch.Tensor:
+        return normalize(torch.randn(count, size, device=device, generator=generator))
+
+    views = [rows(queries), rows(queries), rows(bank).to(dtype), rows(bank).to(dtype)]
     eligible_NK = torch.rand(queries, bank, device=device, generator=generator) > 0.01
     mine = miner.build()
     return median_seconds(lambda: mine(*views, eligible_NK, generator=generator), device, at_least_s=seconds)

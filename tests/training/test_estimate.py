@@ -138,4 +138,5 @@ def test_ranks_are_as_many_as_there_are_groups_and_hand_over_what_the_formulas_s
     assert rgb["exchange"]["of_which"]["gradients"] == 4 * rgb["parameters"]
     assert rgb["exchange"]["of_which"]["key clips"] == 4 * 3 * 8 * 32 * 32
     assert cycle["exchange"]["bytes_per_step"] == sum(cycle["exchange"]["of_which"].values())
+    assert plan_record(resolved, [], 4)["phases"][0]["exchange"]["ranks"] == 4
     assert set(cycle["exchange"]["of_which"]) - set(rgb["exchange"]["of_which"]) == {"ledger", "recording"}
