@@ -2,7 +2,8 @@
 
 IIC's features are another kind: the flattened map, as it is. One pass over the videos serves every encoder, since reading
 costs more than a small network does. Ranks share the videos; nothing is dropped or padded. A pass may be kept part by part,
-so that one that is cut off goes on after its last whole part and ends with the same numbers.
+so that one that is cut off goes on after its last whole part and ends with the same numbers; then its features lie on disk
+(rows.py), and a rank has one part of them in memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cprspec.evaluation.kept import Kept
+from cprspec.evaluation.rows import RowFiles
 from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat
 from cprspec.learning.ranks import Ranks, wait_for_all
@@ -117,34 +119,56 @@ def encode_videos(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Video ids `[V]`, ascending, and for each encoder features `[V,F]`, float32 on the CPU, on every rank.
 
-    `pause` is called between videos on each rank by itself, and may raise.
+    `pause` is called between videos on each rank by itself, and may raise. With `keeping` the features are maps of files.
     """
     for encoder in encoders.values():
         encoder.network.to(ranks.device).eval()
         encoder.to_input.to(ranks.device)
+    made = _parts(encoders, clips, launch, ranks, pause, keeping)
+    if keeping is None:
+        (features,) = made
+        return features.pop(IDS), features
+    ids: list[Tensor] = []
+    with RowFiles(keeping.kept.folder, keeping.name, ranks) as files:
+        for part in made:
+            ids.append(part.pop(IDS))
+            files.append(part)
+        features = files.mapped()
+    video_V, order_V = torch.cat(ids).sort()
+    if bool((order_V == torch.arange(len(order_V))).all()):
+        return video_V, features
+    return video_V, {name: rows[order_V] for name, rows in features.items()}
+
+
+def _parts(
+    encoders: Mapping[str, SeesClips],
+    clips: TestClips,
+    launch: Launch,
+    ranks: Ranks,
+    pause: Callable[[], None] | None,
+    keeping: Keeping | None,
+) -> Iterator[dict[str, Tensor]]:
+    """Ids and features of the videos part by part, ids ascending within each; one part of all if nothing is kept."""
     size = VIDEOS_IN_PART if keeping else max(1, len(clips))
     parts = [range(start, min(start + size, len(clips))) for start in range(0, max(1, len(clips)), size)]
-    done = _kept_parts(keeping, len(parts)) if keeping else []
-    mine = [[*part[ranks.rank :: ranks.world]] for part in parts[len(done) :]]
+    done = 0
+    while keeping and done < len(parts) and (kept := keeping.get(done)) is not None:
+        yield _by_id(kept)
+        done += 1
+    mine = [[*part[ranks.rank :: ranks.world]] for part in parts[done:]]
     every = [[position] for some in mine for position in some]
     with Supply(clips, every, evolve(launch, workers=min(launch.workers, len(every)))) as videos:
-        for some in mine:
+        for number, some in enumerate(mine, start=done):
             part = _encode_part(encoders, (next(videos) for _ in some), ranks, pause)
             if keeping:
-                keeping.put(len(done), part)
+                keeping.put(number, part)
                 keeping.pause()
-            done.append(part)
-    whole = {name: torch.cat([part[name] for part in done]) for name in (IDS, *encoders)}
-    order = whole[IDS].argsort()
-    return whole.pop(IDS)[order], {name: rows[order] for name, rows in whole.items()}
+            yield _by_id(part)
 
 
-def _kept_parts(keeping: Keeping, most: int) -> list[dict[str, Tensor]]:
-    """The parts from the first on that an earlier attempt finished."""
-    done: list[dict[str, Tensor]] = []
-    while len(done) < most and (part := keeping.get(len(done))) is not None:
-        done.append(part)
-    return done
+def _by_id(part: dict[str, Tensor]) -> dict[str, Tensor]:
+    order = part[IDS].argsort()
+    return {name: rows[order] for name, rows in part.items()}
 
 
 def _encode_part(

@@ -19,11 +19,13 @@ from cprspec.errors import CprspecError, Place, Problem
 from cprspec.evaluation.encoders import Features, Trained, features_of, parts_of
 from cprspec.evaluation.kept import Kept
 from cprspec.evaluation.retrieval import (
+    Ranked,
+    centred,
     class_recall_at_1,
-    cosines,
     mean_average_precision,
+    rank,
     recall_at,
-    similarity,
+    unit,
 )
 from cprspec.models.encoders import build_encoder
 from cprspec.models.heads import conv5_features
@@ -95,10 +97,10 @@ def retrieve(options: Retrieval, trained: Trained, work: Path) -> dict[str, Any]
         classes = trained.indices[dataset].classes
         for encoder in wanted:
             parts = parts_of(encoder, resolved)
-            scores = _scores(options.protocol, [test[p] for p in parts], [train[p] for p in parts])
-            judged = scores[asked.query_mask][:, asked.gallery_mask], asked.label_Q, asked.label_G
-            facts["records"] += _records(options, trained, dataset, encoder, judged)
-            recall_C, _ = class_recall_at_1(*judged, len(classes), asked.own_Q)
+            test_QF, train_GF = compared(options.protocol, [test[p] for p in parts], [train[p] for p in parts])
+            ranked = rank(test_QF[asked.query_mask], train_GF[asked.gallery_mask], asked.label_Q, asked.label_G)
+            facts["records"] += _records(options, trained, dataset, encoder, ranked)
+            recall_C, _ = class_recall_at_1(ranked, asked.own_Q, len(classes))
             of_class = dict(zip(classes, recall_C.tolist(), strict=True))
             facts["per_class"].setdefault(dataset, {})[encoder] = of_class
         if gallery != dataset:
@@ -122,22 +124,25 @@ def _asked(
     return Asked(query_mask, gallery_mask, matched_V[query_mask], label_V[gallery_mask], own_V[query_mask])
 
 
-def _scores(protocol: str, test: Sequence[Tensor], train: Sequence[Tensor]) -> Tensor:
-    """How near `[Q,G]`: joined encoders add their cosines (CoCLR), or are one long feature (IIC)."""
+def compared(protocol: str, test: Sequence[Tensor], train: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """What is compared by inner products, of whole splits `[Q,F]` and `[G,F]`.
+
+    Joined encoders add their cosines (CoCLR), so their features of unit length stand beside each other; or are one long
+    feature of unit length (IIC).
+    """
     if protocol == "iic":
-        return cosines(torch.cat([*test], 1), torch.cat([*train], 1))
-    return torch.stack([similarity(test_QF, train_GF) for test_QF, train_GF in zip(test, train, strict=True)]).sum(0)
+        return unit(torch.cat([*test], 1)), unit(torch.cat([*train], 1))
+    pairs = [centred(test_QF, train_GF) for test_QF, train_GF in zip(test, train, strict=True)]
+    return torch.cat([test_QF for test_QF, _ in pairs], 1), torch.cat([train_GF for _, train_GF in pairs], 1)
 
 
-def _records(
-    options: Retrieval, trained: Trained, dataset: str, encoder: str, judged: tuple[Tensor, Tensor, Tensor]
-) -> list[dict[str, Any]]:
-    measures = {f"R@{k}": value for k, value in recall_at(*judged, options.k).items()}
-    measures["mAP"] = mean_average_precision(*judged)
+def _records(options: Retrieval, trained: Trained, dataset: str, encoder: str, ranked: Ranked) -> list[dict[str, Any]]:
+    measures = {f"R@{k}": value for k, value in recall_at(ranked, options.k).items()}
+    measures["mAP"] = mean_average_precision(ranked)
     family, split = official_split(dataset, trained.resolved.datasets)
     in_precision = "" if options.precision == "float32" else f"-{options.precision}"
     base = {
-        "n": len(judged[1]), "dataset": family, "split": split, "encoder": encoder,
+        "n": len(ranked.rank_Q), "dataset": family, "split": split, "encoder": encoder,
         "protocol": f"retrieval-{options.protocol}{in_precision}", "unit": "video", "seed": trained.resolved.seed,
     }  # fmt: skip
     if options.gallery and options.gallery != dataset:

@@ -1,8 +1,9 @@
 """Nearest-neighbour video retrieval: do the training videos nearest to a test video show its class?
 
-Source: CoCLR's and IIC's protocols (PROTOCOL 4.1, 4.2). Pure functions of features and labels; float32.
+Source: CoCLR's and IIC's protocols (PROTOCOL 4.1, 4.2). Pure functions of features and labels; float32. The similarities of all
+test and training videos are never in memory at once.
 
-Shapes: V videos of a split (Q test, G training), N clips, F features.
+Shapes: V videos of a split (Q test, G training; q of the test videos at a time), N clips, F features.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from attrs import frozen
 from torch import Tensor
 from torch.nn.functional import normalize
 
-_AT_ONCE = 256
-"""Test videos whose whole ranking is in memory at a time."""
+from cprspec.evaluation.neighbours import score_rows
 
 
 def video_features(clip_feature_NF: Tensor, clips_per_video_V: Tensor) -> Tensor:
@@ -23,62 +24,70 @@ def video_features(clip_feature_NF: Tensor, clips_per_video_V: Tensor) -> Tensor
     return torch.stack(videos)
 
 
-def similarity(test_QF: Tensor, train_GF: Tensor) -> Tensor:
-    """Cosines `[Q,G]` after centring each split by its own mean."""
-    return cosines(test_QF.float() - test_QF.float().mean(0), train_GF.float() - train_GF.float().mean(0))
+def centred(test_QF: Tensor, train_GF: Tensor) -> tuple[Tensor, Tensor]:
+    """Both splits centred by their own mean and of unit length, so that inner products are CoCLR's similarities."""
+    return unit(test_QF.float() - test_QF.float().mean(0)), unit(train_GF.float() - train_GF.float().mean(0))
 
 
-def cosines(test_QF: Tensor, train_GF: Tensor) -> Tensor:
-    """Cosines `[Q,G]` of the features as they are: IIC's protocol (PROTOCOL 4.2)."""
-    return normalize(test_QF.float()) @ normalize(train_GF.float()).T
+def unit(feature_VF: Tensor) -> Tensor:
+    """Of unit length, so that inner products are cosines: IIC's protocol (PROTOCOL 4.2)."""
+    return normalize(feature_VF.float())
 
 
-def recall_at(
-    similarity_QG: Tensor, test_label_Q: Tensor, train_label_G: Tensor, ks: Sequence[int]
-) -> dict[int, float]:
-    """R@k: the share of test videos with a video of their class among the k nearest, for each of `ks`.
+@frozen(eq=False)
+class Ranked:
+    """What the ranking of the training videos says of each test video.
 
-    Among equal similarities those of other classes come first: an encoder that says the same of all gains nothing.
+    `rank_Q`: how many of other classes are at least as near as the nearest of its own, 2**62 where its class has none; so among
+    equal similarities those of other classes come first, and an encoder that says the same of all gains nothing.
+    `precision_Q`: average precision over the whole ranking, with the same order; NaN where its class has none.
     """
-    rank_Q = first_hit_rank(similarity_QG, test_label_Q, train_label_G)
-    return {k: (rank_Q < k).double().mean().item() for k in ks}
+
+    rank_Q: Tensor
+    precision_Q: Tensor
 
 
-def class_recall_at_1(
-    similarity_QG: Tensor, test_label_Q: Tensor, train_label_G: Tensor, classes: int, class_Q: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def rank(test_QF: Tensor, train_GF: Tensor, test_label_Q: Tensor, train_label_G: Tensor) -> Ranked:
+    """Rank the training videos for each test video by inner product, some test videos at a time."""
+    rank_Q = torch.empty(len(test_QF), dtype=torch.int64)
+    precision_Q = torch.empty(len(test_QF), dtype=torch.float64)
+    for rows, score_qG in score_rows(test_QF, train_GF):
+        same_qG = test_label_Q[rows][:, None] == train_label_G
+        rank_Q[rows] = _first_hit_rank(score_qG, same_qG)
+        precision_Q[rows] = _average_precision(score_qG, same_qG)
+    return Ranked(rank_Q, precision_Q)
+
+
+def recall_at(ranked: Ranked, ks: Sequence[int]) -> dict[int, float]:
+    """R@k: the share of test videos with a video of their class among the k nearest, for each of `ks`."""
+    return {k: (ranked.rank_Q < k).double().mean().item() for k in ks}
+
+
+def class_recall_at_1(ranked: Ranked, class_Q: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """R@1 of each class (NaN without test videos) and its number of test videos, `[classes]` each.
 
-    `class_Q`: to which class each test video counts, where that is not its label.
+    `class_Q`: to which class each test video counts.
     """
-    hit_Q = (first_hit_rank(similarity_QG, test_label_Q, train_label_G) == 0).double()
-    class_Q = test_label_Q if class_Q is None else class_Q
+    hit_Q = (ranked.rank_Q == 0).double()
     count_C = torch.bincount(class_Q, minlength=classes)
     return torch.bincount(class_Q, hit_Q, minlength=classes) / count_C, count_C
 
 
-def first_hit_rank(similarity_QG: Tensor, test_label_Q: Tensor, train_label_G: Tensor) -> Tensor:
-    """How many videos of other classes are at least as near as the nearest of the own class, `[Q]`; 2**62 without one."""
-    same_QG = test_label_Q[:, None] == train_label_G
-    nearest_Q = similarity_QG.masked_fill(~same_QG, -torch.inf).amax(1)
-    ahead_Q = ((similarity_QG >= nearest_Q[:, None]) & ~same_QG).sum(1)
-    return torch.where(same_QG.any(1), ahead_Q, 2**62)
+def mean_average_precision(ranked: Ranked) -> float:
+    """mAP of the test videos whose class the training split has; NaN if there is none."""
+    return ranked.precision_Q[~ranked.precision_Q.isnan()].mean().item()
 
 
-def mean_average_precision(similarity_QG: Tensor, test_label_Q: Tensor, train_label_G: Tensor) -> float:
-    """mAP over the whole ranking, of the test videos whose class the training split has; NaN if there is none.
-
-    Equal similarities are ordered against the query, as in `recall_at`.
-    """
-    some = zip(similarity_QG.split(_AT_ONCE), test_label_Q.split(_AT_ONCE), strict=True)
-    precision_Q = torch.cat([_average_precision(scores, label[:, None] == train_label_G) for scores, label in some])
-    return precision_Q[~precision_Q.isnan()].mean().item()
+def _first_hit_rank(score_qG: Tensor, same_qG: Tensor) -> Tensor:
+    nearest_q = score_qG.masked_fill(~same_qG, -torch.inf).amax(1)
+    ahead_q = ((score_qG >= nearest_q[:, None]) & ~same_qG).sum(1)
+    return torch.where(same_qG.any(1), ahead_q, 2**62)
 
 
-def _average_precision(similarity_QG: Tensor, same_QG: Tensor) -> Tensor:
+def _average_precision(score_qG: Tensor, same_qG: Tensor) -> Tensor:
     # Stable sorts: other classes first, then by similarity, so that ties keep other classes ahead.
-    by_class_QG = same_QG.to(torch.int8).argsort(dim=1, stable=True)
-    order_QG = similarity_QG.gather(1, by_class_QG).argsort(dim=1, descending=True, stable=True)
-    hit_QG = same_QG.gather(1, by_class_QG.gather(1, order_QG)).double()
-    place_G = torch.arange(1, hit_QG.shape[1] + 1, device=hit_QG.device)
-    return (hit_QG * hit_QG.cumsum(1) / place_G).sum(1) / hit_QG.sum(1)
+    by_class_qG = same_qG.to(torch.int8).argsort(dim=1, stable=True)
+    order_qG = score_qG.gather(1, by_class_qG).argsort(dim=1, descending=True, stable=True)
+    hit_qG = same_qG.gather(1, by_class_qG.gather(1, order_qG)).double()
+    place_G = torch.arange(1, hit_qG.shape[1] + 1, device=hit_qG.device)
+    return (hit_qG * hit_qG.cumsum(1) / place_G).sum(1) / hit_qG.sum(1)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.functional import normalize
 
-from cprspec.evaluation.retrieval import cosines
+from cprspec.evaluation.neighbours import nearest
 from cprspec.learning.ranks import keep_freed_memory, share_threads
 from cprspec.learning.rates import median_seconds, product_rate
 from cprspec.spec.schema import Phase, Resolved
@@ -39,11 +38,6 @@ def measure(resolved: Resolved, phase: Phase, videos: int, queries: int, seconds
     }  # fmt: skip
     found["verdict"] = verdict(found)
     return found
-
-
-def nearest(query_QF: Tensor, gallery_GF: Tensor, top: int) -> Tensor:
-    """The nearest gallery videos of each query `[Q,top]`."""
-    return cosines(query_QF, gallery_GF).topk(min(top, len(gallery_GF))).indices
 
 
 def verdict(found: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ Shapes: Q queries, V videos of the collection, F size of the feature.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from attrs import asdict, frozen
 from torch import Tensor
 
 from cprspec.errors import CprspecError, Place, Problem
-from cprspec.evaluation.retrieval import cosines
+from cprspec.evaluation.neighbours import nearest
+from cprspec.evaluation.retrieval import unit
 from cprspec.weights.card import Maker
 from cprspec.weights.embeddings import Embeddings
 
@@ -89,20 +89,21 @@ def search(queries: Embeddings, collection: Embeddings, top: int, where: Path) -
         raise CprspecError(Problem("holds no videos", Place(str(where))))
     own_place = {path.absolute(): v for v, path in enumerate(collection.paths)}
     mean_F = collection.features_VF.mean(0)
-    scores_QV = cosines(queries.features_VF - mean_F, collection.features_VF - mean_F)
+    # One more than asked for: a query that is in the collection finds itself.
+    near = nearest(unit(queries.features_VF - mean_F), unit(collection.features_VF - mean_F), top + 1)
     answers = []
-    for path, label, scores_V in zip(queries.paths, queries.labels, scores_QV, strict=True):
-        found = _nearest(scores_V, own_place.get(path.absolute()), collection, top)
-        answers.append(Answer(path, label, tuple(found)))
+    found = zip(queries.paths, queries.labels, near.row_Qk, near.score_Qk, strict=True)
+    for path, label, row_k, score_k in found:
+        answers.append(Answer(path, label, _answers(row_k, score_k, own_place.get(path.absolute()), collection, top)))
     return Answers(queries.maker, len(collection.paths), tuple(answers))
 
 
-def _nearest(scores_V: Tensor, own: int | None, collection: Embeddings, top: int) -> Sequence[Found]:
-    order = [v for v in scores_V.argsort(descending=True, stable=True)[: top + 1].tolist() if v != own][:top]
-    return [
-        Found(rank, float(scores_V[v].clamp(-1, 1)), collection.labels[v], collection.paths[v])
-        for rank, v in enumerate(order, start=1)
-    ]
+def _answers(row_k: Tensor, score_k: Tensor, own: int | None, collection: Embeddings, top: int) -> tuple[Found, ...]:
+    others = [(v, score) for v, score in zip(row_k.tolist(), score_k.clamp(-1, 1).tolist(), strict=True) if v != own]
+    return tuple(
+        Found(rank, score, collection.labels[v], collection.paths[v])
+        for rank, (v, score) in enumerate(others[:top], start=1)
+    )
 
 
 def in_words(answers: Answers) -> list[str]:

@@ -14,6 +14,7 @@ from cprspec.components.views import Residual, Rgb
 from cprspec.evaluation import features
 from cprspec.evaluation.features import FrozenEncoder, Keeping, encode_videos
 from cprspec.evaluation.kept import Kept
+from cprspec.evaluation.rows import RowFiles
 from cprspec.learning.ranks import Ranks
 from cprspec.models.heads import Encoder
 from cprspec.models.tiny import Tiny
@@ -45,6 +46,14 @@ class MadeClips:
         windows = rng.integers(0, 256, (1 + position % 3, 4, 32, 32, 3), dtype=np.uint8)
         for view in ("rgb", "residual"):
             tray.room(view, windows.shape)[:] = windows
+
+
+class Ascending(MadeClips):
+    """The same as data sets have them: ids ascend."""
+
+    def read(self, position, tray):
+        super().read(position, tray)
+        tray.video = position
 
 
 def encoders():
@@ -123,6 +132,32 @@ def test_between_parts_it_may_stop(tmp_path, monkeypatch):
     clips = MadeClips()
     encode_videos(encoders(), clips, HERE, one_rank(), None, keeping(tmp_path, one_rank(), pause=stop))
     assert clips.asked == []
+
+
+def test_kept_features_lie_on_disk(tmp_path, monkeypatch):
+    """A rank has one part of them in memory, whatever is left of an attempt that was killed."""
+    monkeypatch.setattr(features, "VIDEOS_IN_PART", PART)
+    most = 0
+    append = RowFiles.append
+
+    def counted(files, part):
+        nonlocal most
+        most = max(most, *(len(rows) for rows in part.values()))
+        append(files, part)
+
+    monkeypatch.setattr(RowFiles, "append", counted)
+    (tmp_path / "pass@flat.rows.tmp").write_bytes(b"torn")
+    (tmp_path / "pass@flat.rows").write_bytes(b"of an earlier attempt")
+    _, found = encode_videos(encoders(), Ascending(), HERE, one_rank(), None, keeping(tmp_path, one_rank()))
+    _, expected = encode_videos(encoders(), Ascending(), HERE, one_rank())
+    assert most == PART
+    assert not [*tmp_path.glob("*.tmp")]
+    for name, rows in found.items():
+        file = tmp_path / f"pass@{name.replace('/', '@')}.rows"
+        assert file.read_bytes() == expected[name].numpy().tobytes()
+        assert torch.equal(rows, expected[name])
+        file.unlink()  # as the work folder is, once the result is on disk
+        assert torch.equal(rows, expected[name])
 
 
 def test_parts_of_something_else_are_not_used(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from torch.testing import assert_close
 
-from cprspec.evaluation.retrieval import cosines, recall_at, similarity, video_features
+from cprspec.evaluation.nearest import compared
+from cprspec.evaluation.retrieval import rank, recall_at, video_features
 
 
 def check_retrieval(golden):
@@ -14,24 +15,25 @@ def check_retrieval(golden):
     for split in ("test", "train"):
         features[split] = video_features(golden[f"{split}_clip_pooled"], golden[f"{split}_n_clips"])
         assert_close(features[split], golden[f"{split}_video_feature"], atol=1e-6, rtol=0)
-    scores = similarity(features["test"], features["train"])
-    assert_close(scores, golden["similarity"], atol=1e-5, rtol=0)
-    recall = recall_at(scores, golden["test_label"], golden["train_label"], golden.facts["ks"])
+    test, train = compared("default", [features["test"]], [features["train"]])
+    assert_close(test @ train.T, golden["similarity"], atol=1e-5, rtol=0)
+    recall = recall_at(rank(test, train, golden["test_label"], golden["train_label"]), golden.facts["ks"])
     expected = golden["recall_at_1_5_10_20_50"].tolist()
     assert [recall[k] for k in golden.facts["ks"]] == pytest.approx(expected, abs=1e-6)
 
 
 def check_two_streams(golden):
-    scores = sum(similarity(golden[f"{view}_test"], golden[f"{view}_train"]) for view in ("rgb", "flow"))
-    assert_close(scores, golden["similarity"], atol=1e-5, rtol=0)
-    recall = recall_at(scores, golden["test_label"], golden["train_label"], (1, 5, 10, 20, 50))
+    splits = ([golden[f"{view}_{split}"] for view in ("rgb", "flow")] for split in ("test", "train"))
+    test, train = compared("default", *splits)
+    assert_close(test @ train.T, golden["similarity"], atol=1e-5, rtol=0)
+    recall = recall_at(rank(test, train, golden["test_label"], golden["train_label"]), (1, 5, 10, 20, 50))
     assert list(recall.values()) == pytest.approx(golden["recall_at_1_5_10_20_50"].tolist(), abs=1e-6)
 
 
 def check_iic_retrieval(golden):
     test, train = (golden[f"{split}_clip_feature"].mean(1) for split in ("test", "train"))
-    labels = golden["test_label"], golden["train_label"]
-    recall = recall_at(cosines(test, train), *labels, (1, 5, 10, 20, 50))
+    ranked = rank(*compared("iic", [test], [train]), golden["test_label"], golden["train_label"])
+    recall = recall_at(ranked, (1, 5, 10, 20, 50))
     assert [round(r * len(test)) for r in recall.values()] == golden["topk_correct_1_5_10_20_50"].tolist()
 
 
