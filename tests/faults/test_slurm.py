@@ -128,8 +128,8 @@ def test_pre_empted_with_a_grace_time(cluster, trial, seed):
 
 
 @pytest.mark.parametrize("node", ["one", "two"])
-def test_a_node_is_lost(cluster, trial, node):
-    """The first one runs the job's shell: Slurm puts the job back. Of the second the others notice before Slurm does."""
+def test_slurm_notices_that_a_node_is_lost(cluster, trial, node):
+    """On the first one the job's shell is lost, too."""
     job = trial(*TWO_NODES)
     job.wait_for_steps(5)
     cluster.kill_node(node)
@@ -137,6 +137,22 @@ def test_a_node_is_lost(cluster, trial, node):
     cluster.start_node(node)
     job.starts_again()
     job.ends_as_if_nothing_had_happened(attempts=1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_other_machine_notices_before_slurm(cluster, trial, seed):
+    cluster.notice_after(3600)
+    try:
+        job = trial(*TWO_NODES)
+        job.wait_for_steps(max(2, anywhere(seed)))
+        cluster.kill_node("two")
+        job.starts_again()
+        assert "machine 1 (" in job.said() and "was lost (rank 1 last seen in phase" in job.said()
+        assert "back into the queue" in job.said()
+        cluster.start_node("two")
+        job.ends_as_if_nothing_had_happened(attempts=1)
+    finally:
+        cluster.notice_after(10)
 
 
 def test_cancelled_and_submitted_again(cluster, trial):
