@@ -29,6 +29,7 @@ from torchvision.models.video import s3d
 
 from cprspec.learning.moco import MoCo
 from cprspec.learning.ranks import keep_freed_memory
+from cprspec.models.encoders import build_encoder
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.resolve import resolve_all
 from cprspec.spec.schema import Resolved
@@ -70,12 +71,13 @@ CHECKED = 3
 
 
 class Plain:
-    """The step by the paper's definitions (PROTOCOL 4 and 5), with the weights and the bank of `ours`."""
+    """The step by the paper's definitions (PROTOCOL 4 and 5), with the weights and the bank of `ours`.
 
-    def __init__(self, ours: MoCo, lr: float, weight_decay: float) -> None:
-        self.query, self.key, self.sampler = (
-            plain_encoder(net) for net in (ours.encoder_q, ours.encoder_k, ours.sampler)
-        )
+    `sampler` is the mining view's encoder before batch norm was folded into its convolutions.
+    """
+
+    def __init__(self, ours: MoCo, sampler: nn.Module, lr: float, weight_decay: float) -> None:
+        self.query, self.key, self.sampler = (plain_encoder(net) for net in (ours.encoder_q, ours.encoder_k, sampler))
         self.sampler.eval()
         bank = ours.bank
         self.key_DK, self.mining_DK = bank.key_KD.T.contiguous(), bank.mining_KD.T.contiguous()
@@ -146,10 +148,12 @@ def cycle(resolved: Resolved) -> AbstractContextManager[Trial]:
     return trial(resolved, resolved.phase("cycle"), torch.device("cpu"), VIDEOS)
 
 
-def plainly(ours: Trial) -> Callable[[], float]:
+def plainly(ours: Trial, resolved: Resolved) -> Callable[[], float]:
     """The same step written plainly, on the same batches; it gives its loss."""
     job, batches = ours.job, Noise(ours.job, ("rgb", "flow"))
-    plain = Plain(ours.stepper.module, job.phase.optimizer.lr, job.phase.optimizer.weight_decay)
+    module, options = ours.stepper.module, job.phase.optimizer
+    sampler = build_encoder(resolved.phase("flow")).to(module.bank.key_KD.dtype)
+    plain = Plain(module, sampler, options.lr, options.weight_decay)
 
     def step() -> float:
         batch = next(batches)
@@ -160,9 +164,10 @@ def plainly(ours: Trial) -> Callable[[], float]:
 
 def check(folder: Path) -> None:
     """Print the losses of both in float64."""
-    with cycle(experiment(folder, "float32", frames=8, size=64)) as ours:
+    resolved = experiment(folder, "float32", frames=8, size=64)
+    with cycle(resolved) as ours:
         ours.stepper.module.double()
-        theirs = plainly(ours)
+        theirs = plainly(ours, resolved)
         for number in range(CHECKED):
             plain = theirs()
             ours.step(number)
@@ -183,7 +188,7 @@ def main() -> None:
         check(folder)
         precisions = ("float32", "bf16") if has_bf16() else ("float32",)
         ours = {precision: stack.enter_context(cycle(experiment(folder, precision))) for precision in precisions}
-        theirs = plainly(ours["float32"])
+        theirs = plainly(ours["float32"], experiment(folder, "float32"))
         print(f"first loss: plainly {theirs():.6f}", end="")
         for precision, way in ours.items():
             way.step()

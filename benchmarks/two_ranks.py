@@ -2,7 +2,7 @@
 
     python benchmarks/two_ranks.py [ROUNDS]
 
-Weak scaling: S3D, clips [4,3,16,112,112] on every rank, a CPR step with a queue of 2,048 (benchmarks/stepping.py); so two ranks
+Weak scaling: S3D, clips [4,3,16,112,112] on every rank, a CPR step with a queue of 2,048 (training/trial.py); so two ranks
 take twice the samples in a step. One rank alone and two that talk gloo take turns, a few steps at a time, and wait asleep.
 Wall time, since waiting for each other counts: it wants a machine with two cores that does nothing else. Processor time
 beside it says what a rank does more than one alone does (exchange, gloo's threads, caches and memory that are shared).
@@ -15,21 +15,24 @@ import sys
 import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 import torch.distributed as dist
 from measuring import cpu_seconds
-from stepping import Steps, experiment
+from phases import experiment
 
 from cprspec.learning.ranks import keep_freed_memory
+from cprspec.training.trial import trial
 
 STEPS = 3
 """Steps in a turn."""
 
 CLIPS = 4
 """Clips of a rank in a step."""
+
+VIDEOS = 9537
+"""Training videos of UCF101."""
 
 Spent = tuple[float, float]
 """Wall and processor seconds."""
@@ -42,12 +45,12 @@ def rank_of(world: int, rank: int, folder: str, turns: Connection) -> None:
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     resolved = experiment(f"batch_size={CLIPS * world}", f"framework.bn_groups={world}", "framework.queue_size=2048")
-    steps = Steps(resolved, "cycle", Path(folder))
-    while turns.recv():
-        began, cpu = time.monotonic(), cpu_seconds()
-        for _ in range(STEPS):
-            steps.step()
-        turns.send((time.monotonic() - began, cpu_seconds() - cpu))
+    with trial(resolved, resolved.phase("cycle"), torch.device("cpu"), VIDEOS) as training:
+        while turns.recv():
+            began, cpu = time.monotonic(), cpu_seconds()
+            for number in range(STEPS):
+                training.step(number)
+            turns.send((time.monotonic() - began, cpu_seconds() - cpu))
     if world > 1:
         dist.destroy_process_group()
 

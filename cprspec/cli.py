@@ -134,6 +134,7 @@ def show(
     spec: Spec,
     data: Data = False,
     json: Json = False,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that shall share a batch; memory is that of each.")] = 1,
     overrides: Overrides = None,
     roots: Roots = None,
     registries: Registries = None,
@@ -158,10 +159,10 @@ def show(
     from cprspec.training.estimate import plan_record
 
     if json:
-        print_json({"experiment": to_table(resolved), "plan": plan_record(resolved, facts)})
+        print_json({"experiment": to_table(resolved), "plan": plan_record(resolved, facts, nproc)})
         return
     print(to_toml(resolved), end="", flush=True)
-    print_plan(plan_record(resolved, facts))
+    print_plan(plan_record(resolved, facts, nproc))
 
 
 @app.command()

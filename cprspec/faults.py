@@ -9,6 +9,7 @@ KIND  kill, term, int, segv, stop, usr1 ...  sends itself this signal
       error                                  raises an error that nobody expects
       nan                                    the loss becomes not a number
       full-disk                              no file of this process can grow beyond 4 KiB any more
+      full-memory                            takes what memory it can get, of which 64 MiB more than it has
 PLACE step (default)  before the step's work           wait  before it asks for the step's clips
       loss            when the loss is known           save  in the middle of writing a checkpoint of that step
 """
@@ -19,6 +20,7 @@ import os
 import resource
 import signal
 import threading
+from pathlib import Path
 
 from attrs import frozen
 
@@ -26,9 +28,10 @@ from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
 
 VARIABLE = "CPRSPEC_FAULT"
 PLACES = ("step", "wait", "loss", "save")
-_OTHERS = ("hang", "error", "nan", "full-disk")
+_OTHERS = ("hang", "error", "nan", "full-disk", "full-memory")
 
 _suffered: set[Fault] = set()
+_taken: list[bytearray] = []
 
 
 @frozen
@@ -92,5 +95,20 @@ def _suffer(kind: str) -> bool:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         return False
+    if kind == "full-memory":
+        _take_memory()
+        return False
     os.kill(os.getpid(), getattr(signal, f"SIG{kind.upper()}"))
     return False
+
+
+def _take_memory(more: int = 2**26, smallest: int = 2**14) -> None:
+    """Take all memory there is, in blocks of at least `smallest` bytes: a limit is set `more` bytes above what is mapped."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + more, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    size = more
+    while size >= smallest:
+        try:
+            _taken.append(bytearray(b"x") * size)
+        except MemoryError:
+            size //= 2

@@ -43,6 +43,12 @@ class MoCo(Framework):
         help="clips of the query's own source in the queue: positives, or left out of the loss (mining phases only)",
         choices=("positive", "ignore"),
     )
+    bank_precision: str = option(
+        "float32",
+        help="how the queue's embeddings are kept: float32, or bf16 in half the memory; scores are float32 either way",
+        choices=("float32", "bf16"),
+        added_later=True,
+    )
 
     @property
     def head(self) -> int:
@@ -79,6 +85,12 @@ class IIC(Framework):
     )
     start_epoch: int = option(1, help="first epoch in which a phase with a miner mines", ge=0)
     bn_groups: int = option(1, help="groups in which a batch is normalised, as that many GPUs would do it", ge=1)
+    bank_precision: str = option(
+        "float32",
+        help="how the banks' rows are kept: float32, or bf16 in half the memory; scores are float32 either way",
+        choices=("float32", "bf16"),
+        added_later=True,
+    )
 
 
 COMPONENTS = (MoCo, IIC)

@@ -18,7 +18,8 @@ from cprspec.errors import CprspecError, Problem
 class Bank(nn.Module):
     """Buffers `key_KD`, `mining_KD` (None without a mining view), `video_K`, `source_K` and `pointer`.
 
-    Rows begin as random unit vectors drawn from `generator`: negatives as good as any until they are replaced.
+    Embeddings are kept as `dtype`; learning/similarity.py compares queries with them. Rows begin as random unit vectors drawn
+    from `generator`: negatives as good as any until they are replaced.
     """
 
     key_KD: Tensor
@@ -28,13 +29,18 @@ class Bank(nn.Module):
     pointer: Tensor
 
     def __init__(
-        self, size: int, embedding: int, mining_embedding: int | None = None, generator: torch.Generator | None = None
+        self,
+        size: int,
+        embedding: int,
+        mining_embedding: int | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.register_buffer("key_KD", normalize(torch.randn(size, embedding, generator=generator)))
+        self.register_buffer("key_KD", normalize(torch.randn(size, embedding, generator=generator)).to(dtype))
         mining_KD = None
         if mining_embedding is not None:
-            mining_KD = normalize(torch.randn(size, mining_embedding, generator=generator))
+            mining_KD = normalize(torch.randn(size, mining_embedding, generator=generator)).to(dtype)
         self.register_buffer("mining_KD", mining_KD)
         self.register_buffer("video_K", torch.full((size,), -1))
         self.register_buffer("source_K", torch.full((size,), -1))

@@ -21,7 +21,8 @@ from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import pad
 
-from cprspec.learning.highest import exclude, highest
+from cprspec.learning.highest import exclude, highest, marked
+from cprspec.learning.similarity import similarity
 
 NONE = -1
 """In place of a bank row where there is none."""
@@ -64,7 +65,7 @@ class Scores:
         cls, main_ND: Tensor, aux_ND: Tensor, bank_main_KD: Tensor, bank_aux_KD: Tensor, eligible_NK: Tensor
     ) -> Scores:
         """The similarity of each query to each bank row, in both views; features are normalised."""
-        scores = cls(main_ND @ bank_main_KD.T, aux_ND @ bank_aux_KD.T)
+        scores = cls(similarity(main_ND, bank_main_KD), similarity(aux_ND, bank_aux_KD))
         exclude(~eligible_NK, scores.by_main_NK, scores.by_aux_NK)
         return scores
 
@@ -78,12 +79,7 @@ class Scores:
             scores_NK = self.by_main_NK if by_main else self.by_aux_NK
             rows_NC = self.keep(plan[:-1])[0] if len(plan) > 1 else None
             rows_NC, scores_NC = highest(scores_NK, rows_NC, size, ordered=ordered)
-            missing_NC = scores_NC == -torch.inf
-            self._kept[plan] = (
-                rows_NC,
-                scores_NC,
-                rows_NC.masked_fill(missing_NC, NONE) if missing_NC.any() else rows_NC,
-            )
+            self._kept[plan] = rows_NC, scores_NC, marked(rows_NC, scores_NC, NONE)
         return self._kept[plan]
 
 
@@ -107,6 +103,8 @@ class Cascade:
     ) -> Mined:
         """Mine for each query among its eligible rows. Features are normalised; `generator` is not used."""
         at_once = max(1, SCORES_AT_ONCE // max(1, len(bank_main_KD)))
+        if len(main_ND) <= at_once:
+            return self.choose(Scores.of(main_ND, aux_ND, bank_main_KD, bank_aux_KD, eligible_NK))
         some = zip(main_ND.split(at_once), aux_ND.split(at_once), eligible_NK.split(at_once), strict=True)
         return joined([self.choose(Scores.of(main, aux, bank_main_KD, bank_aux_KD, may)) for main, aux, may in some])
 
@@ -134,8 +132,6 @@ class Cascade:
 
 def joined(parts: Sequence[Mined]) -> Mined:
     """What was mined for some queries after others, as one; all by the same cascade."""
-    if len(parts) == 1:
-        return parts[0]
     survivors = tuple(torch.cat(stage) for stage in zip(*(part.survivors for part in parts), strict=True))
     scores = tuple(torch.cat(stage) for stage in zip(*(part.scores or () for part in parts), strict=True))
     return Mined(torch.cat([part.rows_NP for part in parts]), survivors, scores)

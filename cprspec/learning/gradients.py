@@ -13,11 +13,16 @@ from cprspec.learning.ranks import Ranks
 
 
 def share_gradients(model: nn.Module) -> nn.Module:
-    """The model whose gradients are averaged over ranks. Batch-norm statistics are not exchanged: rank 0's are the ones."""
+    """The model whose gradients are averaged over ranks. Batch-norm statistics are not exchanged: rank 0's are the ones.
+
+    Gradients stay where they were averaged instead of being copied back.
+    """
+    # Strides of 1x1x1 convolutions differ in dimensions of size 1 alone, which costs nothing; said in the first backward pass.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     with warnings.catch_warnings():
         # torch 2.14 deprecates this name, and what shall replace it exchanges statistics once, at the start.
         warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 @torch.no_grad()

@@ -44,6 +44,13 @@ def highest(scores_NK: Tensor, rows_NC: Tensor | None, size: int, *, ordered: bo
     return found.indices if rows_NC is None else rows_NC.gather(1, found.indices), found.values
 
 
+def marked(rows_NC: Tensor, scores_NC: Tensor, none: int) -> Tensor:
+    """The rows with `none` in place of those whose score is -inf."""
+    if scores_NC.device.type == "cpu" and scores_NC.numpy().min(initial=np.inf) > -np.inf:
+        return rows_NC  # as a rule, and a copy costs; on a GPU to look would be to wait
+    return rows_NC.masked_fill(scores_NC == -torch.inf, none)
+
+
 def _highest(
     scores_NK: Floats, rows_NC: NDArray[np.int64] | None, size: int, ordered: bool
 ) -> tuple[NDArray[np.int64], Floats]:

@@ -82,6 +82,7 @@ class IIC(nn.Module):
         to_input: tuple[ToInput, ToInput] | None = None,
         autocast: torch.dtype | None = None,
         generator: torch.Generator | None = None,
+        bank_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         if bn_groups > world_size() and bn_groups % world_size():
@@ -94,7 +95,7 @@ class IIC(nn.Module):
         self.groups = max(1, bn_groups // world_size())
         self.first_input, self.second_input = to_input or (_as_is, _as_is)
         self.autocast = autocast
-        draw = partial(_first_rows, len(source_V), embedding, generator)
+        draw = partial(_first_rows, len(source_V), embedding, generator, bank_dtype)
         self.register_buffer("first_VD", draw())
         self.register_buffer("second_VD", draw())
         self.register_buffer("intra_VD", None if intra_negative == "none" else draw())
@@ -184,7 +185,7 @@ class IIC(nn.Module):
     def _logits(self, direction: int, feature_ND: Tensor, column_NC: Tensor) -> Tensor:
         """Columns: the drawn rows of the other view's bank, then the same rows of the intra-negatives' bank."""
         banks = [self._bank(1 - direction), *([self.intra_VD] if self.intra_VD is not None else [])]
-        logits = [torch.bmm(bank_VD[column_NC], feature_ND[:, :, None]).squeeze(2) for bank_VD in banks]
+        logits = [dot_rows(bank_VD, column_NC, feature_ND) for bank_VD in banks]
         return torch.cat(logits, dim=1) / self.temperature
 
     def _bank(self, view: int) -> Tensor:
@@ -228,7 +229,7 @@ class IIC(nn.Module):
         positive_NL[:, 0] = True
         new_NP = exists_NP & ~drawn_NV.gather(1, rows_NP)
         bank_VD = self._bank(1 - direction)
-        more_NP = torch.bmm(bank_VD[rows_NP], feature_ND[:, :, None]).squeeze(2) / self.temperature
+        more_NP = dot_rows(bank_VD, rows_NP, feature_ND) / self.temperature
         more_NP = more_NP.masked_fill(~new_NP, -torch.inf)
         return torch.cat([logits_NL, more_NP], dim=1), torch.cat([positive_NL, new_NP], dim=1)
 
@@ -252,7 +253,13 @@ class IIC(nn.Module):
 
 def move_rows(bank_VD: Tensor, row_M: Tensor, feature_MD: Tensor, momentum: float) -> None:
     """Move rows of a bank, in place, towards the features of their videos; they are normalised from then on."""
-    bank_VD[row_M] = normalize(momentum * bank_VD[row_M] + (1 - momentum) * feature_MD)
+    moved_MD = normalize(momentum * bank_VD[row_M].to(feature_MD.dtype) + (1 - momentum) * feature_MD)
+    bank_VD[row_M] = moved_MD.to(bank_VD.dtype)
+
+
+def dot_rows(bank_VD: Tensor, rows_NC: Tensor, feature_ND: Tensor) -> Tensor:
+    """The dot product of each clip's feature with its own rows of a bank, `[N,C]` in the features' type."""
+    return torch.bmm(bank_VD[rows_NC].to(feature_ND.dtype), feature_ND[:, :, None]).squeeze(2)
 
 
 def searched_rows(updated_V: Tensor, source_V: Tensor, source_N: Tensor) -> Tensor:
@@ -260,10 +267,10 @@ def searched_rows(updated_V: Tensor, source_V: Tensor, source_N: Tensor) -> Tens
     return updated_V & (source_V != source_N[:, None])
 
 
-def _first_rows(videos: int, embedding: int, generator: torch.Generator | None) -> Tensor:
+def _first_rows(videos: int, embedding: int, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
     """Rows before their first update: uniform, of norm about 1."""
     reach = math.sqrt(3 / embedding)
-    return (torch.rand(videos, embedding, generator=generator) * 2 - 1) * reach
+    return ((torch.rand(videos, embedding, generator=generator) * 2 - 1) * reach).to(dtype)
 
 
 def _as_is(clip: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from cprspec.learning.cascade import Mined
 from cprspec.learning.exchange import gather_cat, inverse, take, world_size
 from cprspec.learning.groups import in_groups
 from cprspec.learning.losses import log_of_sum, mean_of_logs, without_own_key
+from cprspec.learning.similarity import similarity
 
 LOSSES = {"log_of_sum": log_of_sum, "mean_of_logs": mean_of_logs}
 
@@ -99,6 +100,7 @@ class MoCo(nn.Module):
         mining_input: ToInput | None = None,
         autocast: torch.dtype | None = None,
         generator: torch.Generator | None = None,
+        bank_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         if bn_groups > world_size() and bn_groups % world_size():
@@ -108,7 +110,8 @@ class MoCo(nn.Module):
         self.encoder_k = deepcopy(encoder).requires_grad_(False)
         self.sampler = sampler.eval().requires_grad_(False) if sampler is not None else None
         self.miner = miner
-        self.bank = Bank(queue_size, embedding, (mining_embedding or embedding) if sampler else None, generator)
+        mining_embedding = (mining_embedding or embedding) if sampler else None
+        self.bank = Bank(queue_size, embedding, mining_embedding, generator, bank_dtype)
         self.temperature = temperature
         self.groups = max(1, bn_groups // world_size())
         self.row_loss = LOSSES[loss]
@@ -156,7 +159,8 @@ class MoCo(nn.Module):
         """
         query_ND = self._embed(self.encoder_q, self.to_input(query_clip), self.groups)
         key_ND, mining_ND = self._keys(key_clip, mining_clip, permutation_M)
-        logits_NL = torch.cat([(query_ND * key_ND).sum(1, keepdim=True), query_ND @ self.bank.key_KD.T], dim=1)
+        own_N1, others_NK = (query_ND * key_ND).sum(1, keepdim=True), similarity(query_ND, self.bank.key_KD)
+        logits_NL = torch.cat([own_N1, others_NK], dim=1)
         logits_NL = logits_NL / self.temperature
         sibling_NK = self.bank.siblings(source_N)
         eligible_NK = self.bank.filled_K & ~sibling_NK

@@ -146,10 +146,14 @@ def wait_for_all(ranks: Ranks, longest_h: float = 48.0) -> None:
     dist.destroy_process_group(patient)
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def share_threads(threads: int, workers: int, local_world: int) -> int:
     """Set and return the CPU threads of this rank: `threads`, or its share of the cores beside the data workers."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chosen = threads or max(1, cores // local_world - workers)
+    chosen = threads or max(1, cores() // local_world - workers)
     torch.set_num_threads(chosen)
     return chosen
 

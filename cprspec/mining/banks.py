@@ -63,7 +63,9 @@ class MoCoBank:
         own, self._clips = recording.bank, recording.clips
         mining_KD = own.get("mining_KD")
         self._source_V = recording.source_V
-        bank = Bank(len(own["key_KD"]), own["key_KD"].shape[1], None if mining_KD is None else mining_KD.shape[1])
+        key_KD = own["key_KD"]
+        width = None if mining_KD is None else mining_KD.shape[1]
+        bank = Bank(len(key_KD), key_KD.shape[1], width, dtype=key_KD.dtype)
         check_ids("video_K", own["video_K"], len(recording.label_V), -1)
         source_K = recording.source_V[own["video_K"].clamp(min=0)].masked_fill(own["video_K"] < 0, -1)
         for rows in (mining_KD, own["video_K"]):

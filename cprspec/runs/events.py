@@ -120,12 +120,14 @@ class Epoch(Event):
 
 @frozen(kw_only=True)
 class PhaseFinished(Event):
-    """A phase has its weights."""
+    """A phase has its weights. `peak_gib`: most memory of a rank meanwhile, `stated_gib`: what was expected of it."""
 
     kind: ClassVar[str] = "phase-finished"
     phase: str
     seconds_s: float
     weights_sha256: str
+    stated_gib: float | None = None
+    peak_gib: float | None = None
 
 
 @frozen(kw_only=True)

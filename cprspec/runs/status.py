@@ -52,7 +52,7 @@ def detail_record(glance: Glance, summary: RunSummary, ranks: Sequence[RankHealt
     """Everything about one run, as JSON: the row, its phases, the evaluation that trains now, and its ranks."""
     kept = (
         "name", "views", "miner", "epochs", "epochs_done", "loss", "own_key_accuracy", "clips_per_s", "seconds_s",
-        "reused_from", "finished",
+        "reused_from", "finished", "stated_gib", "peak_gib",
     )  # fmt: skip
     return {
         **status_record(glance),
@@ -132,12 +132,19 @@ def _phase_words(phase: dict[str, Any], now: bool) -> str:
     if phase["reused_from"]:
         words = f"taken from {phase['reused_from']}"
     elif phase["finished"]:
-        words = f"finished in {duration(phase['seconds_s'] or 0.0)}"
+        words = f"finished in {duration(phase['seconds_s'] or 0.0)}{_memory_words(phase)}"
     elif now:
         words = f"{done}, loss {number(phase['loss'])}"
     else:
         words = done if phase["epochs_done"] else "not begun"
     return f"  phase {phase['name']}: {words}"
+
+
+def _memory_words(phase: dict[str, Any]) -> str:
+    if phase["peak_gib"] is None:
+        return ""
+    stated = "" if phase["stated_gib"] is None else f" ({number(phase['stated_gib'])} stated)"
+    return f", at most {number(phase['peak_gib'])} GiB{stated}"
 
 
 def _or_dash(value: object) -> str:

@@ -55,6 +55,8 @@ class PhaseSummary:
     seconds_s: float | None = None
     reused_from: str | None = None
     finished: bool = False
+    stated_gib: float | None = None
+    peak_gib: float | None = None
     table: Mapping[str, Any] | None = None
     """The last mining table as JSON."""
 
@@ -163,8 +165,9 @@ def _phases(
                 )  # fmt: skip
             case events.PhaseFinished():
                 phases[event.phase] = evolve(
-                    phases.get(event.phase, PhaseSummary(name=event.phase)), seconds_s=event.seconds_s, finished=True
-                )
+                    phases.get(event.phase, PhaseSummary(name=event.phase)), seconds_s=event.seconds_s, finished=True,
+                    stated_gib=event.stated_gib, peak_gib=event.peak_gib,
+                )  # fmt: skip
             case _:
                 pass
     ordered = sorted(phases.values(), key=lambda phase: phase.position)

@@ -99,8 +99,14 @@ class LogTail:
     def poll(self, budget: int = READ_BUDGET) -> list[Event]:
         """The events in the next `budget` bytes: none where these are all damage, and none once it has `caught_up`."""
         data = self._read(budget)
-        self.caught_up = not data
-        return list(self._lines(data))
+        at_end = len(data) < budget
+        self.caught_up = at_end and b"\n" not in data
+        events = list(self._lines(data))
+        if at_end or b"\n" in data:
+            # Half a line is read again, not kept: the next attempt cuts off what a killed one left of it.
+            self._offset -= len(self._pending)
+            self._pending = b""
+        return events
 
     def _read(self, budget: int) -> bytes:
         try:
@@ -133,9 +139,10 @@ class LogTail:
                     continue
             if (event := self._event(line)) is not None:
                 yield event
-        if len(self._pending) > MAX_LINE:
-            if not self._skipping:
-                self.damage.add(self._line + 1, "longer than a line can be")
+        if self._skipping:
+            self._pending = b""
+        elif len(self._pending) > MAX_LINE:
+            self.damage.add(self._line + 1, "longer than a line can be")
             self._skipping, self._pending = True, b""
 
     def _event(self, line: bytes) -> Event | None:

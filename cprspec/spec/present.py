@@ -71,12 +71,14 @@ def print_plan(plan: Mapping[str, Any]) -> None:
             _text(mined or "-"),
             _text(str(phase["epochs"])),
             _text(f"{phase['parameters'] / 1e6:.2f} M"),
-            _text(f"{phase['memory_gib']:.2f}"),
+            _text("-" if phase["memory_gib"] is None else f"{phase['memory_gib']:.2f}"),
             _text(_or_dash(phase["clips_per_epoch"])),
             _text(_or_dash(phase["queue_fill_steps"])),
         )
     console.print(table)
-    console.print(_text("GiB: memory of one process, an upper estimate; fill: steps until the queue is full"))
+    console.print(
+        _text("GiB: most memory of one process on a CPU (docs/running.md); fill: steps until the queue is full")
+    )
     for exchange in _exchanges(plan["phases"]):
         console.print(_text(exchange))
     if not plan["data"]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from attrs import frozen
+from torch import nn
 
 from cprspec.components import frameworks
 from cprspec.errors import CprspecError
@@ -12,12 +16,16 @@ from cprspec.learning.moco import MoCo
 from cprspec.models.encoders import Weights, build_encoder, fill
 from cprspec.models.frozen import freeze
 from cprspec.models.heads import Encoder
+from cprspec.spec.kinds import View
 from cprspec.spec.schema import Phase
 from cprspec.training.iic_stepper import IICStepper
 from cprspec.training.job import Job
 from cprspec.training.moco_stepper import MoCoStepper
 from cprspec.training.stepper import Stepper
 from cprspec.video.normalise import Normalise
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+"""What is kept in a precision."""
 
 
 @frozen
@@ -40,53 +48,72 @@ def build_stepper(job: Job, sampler_phase: Phase | None, start: Start) -> Steppe
 
 def build_moco(job: Job, options: frameworks.MoCo, sampler_phase: Phase | None, start: Start) -> MoCo:
     """MoCo over a started encoder, with the encoder of `sampler_phase` frozen beside it."""
-    phase = job.phase
-    sampler = None
-    mining_input = None
+    phase, sampler = job.phase, None
     if sampler_phase is not None:
         assert start.sampler is not None
         sampler = build_encoder(sampler_phase)
         fill(sampler, start.sampler, f"sampler of phase '{phase.name}'", None)
         sampler = freeze(sampler, phase.precision)
-        mining_input = Normalise(job.views[sampler_phase.views[0]])
+    encoder = started_encoder(phase, start)
+    more = {"bn_groups": options.bn_groups, "mining_embedding": sampler.embedding if sampler is not None else None}
+    return moco_of(phase, options, job.views, encoder, sampler_phase, sampler, **more, **_how(phase))
+
+
+def moco_of(
+    phase: Phase,
+    options: frameworks.MoCo,
+    views: Mapping[str, View],
+    encoder: nn.Module,
+    sampler_phase: Phase | None,
+    sampler: nn.Module | None,
+    **how: Any,
+) -> MoCo:
+    """MoCo with the options of `phase`, over networks that are there; `how`: the arguments that are no option of it."""
     return MoCo(
-        started_encoder(phase, start),
+        encoder,
         sampler=sampler,
-        mining_embedding=sampler.embedding if sampler is not None else None,
-        miner=phase.miner.at(0).build() if phase.miner else None,
         queue_size=options.queue_size,
         embedding=options.embedding,
         temperature=options.temperature,
         momentum=options.momentum,
-        bn_groups=options.bn_groups,
         loss=options.loss,
         siblings=options.siblings,
-        to_input=Normalise(job.views[phase.views[0]]),
-        mining_input=mining_input,
-        autocast=torch.bfloat16 if phase.precision == "bf16" else None,
-        generator=torch.Generator().manual_seed(phase.seed),
+        bank_dtype=DTYPES[options.bank_precision],
+        to_input=Normalise(views[phase.views[0]]),
+        mining_input=Normalise(views[sampler_phase.views[0]]) if sampler_phase is not None else None,
+        **how,
     )
 
 
 def build_iic(job: Job, options: frameworks.IIC, start: Start) -> IIC:
     """IIC over a started encoder, with a bank row for each training video."""
-    phase = job.phase
-    first, second = (Normalise(job.views[view]) for view in phase.views)
+    phase, source_V = job.phase, torch.from_numpy(job.index.source_ids[job.index.ids("train")])
     encoder = started_encoder(phase, start)
+    more = {"embedding": encoder.embedding, "source_V": source_V, "loss": options.loss, "bn_groups": options.bn_groups}
+    return iic_of(phase, options, job.views, encoder, **more, **_how(phase))
+
+
+def iic_of(phase: Phase, options: frameworks.IIC, views: Mapping[str, View], encoder: nn.Module, **how: Any) -> IIC:
+    """IIC with the options of `phase`, over a network that is there; `how`: the arguments that are no option of it."""
+    first, second = (Normalise(views[view]) for view in phase.views)
     return IIC(
         encoder,
-        source_V=torch.from_numpy(job.index.source_ids[job.index.ids("train")]),
-        embedding=encoder.embedding,
         temperature=options.temperature,
         momentum=options.momentum,
         intra_negative=options.intra_negative,
-        loss=options.loss,
-        miner=phase.miner.at(0).build() if phase.miner else None,
-        bn_groups=options.bn_groups,
+        bank_dtype=DTYPES[options.bank_precision],
         to_input=(first, second),
-        autocast=torch.bfloat16 if phase.precision == "bf16" else None,
-        generator=torch.Generator().manual_seed(phase.seed),
+        **how,
     )
+
+
+def _how(phase: Phase) -> dict[str, Any]:
+    """Miner, precision and the random numbers that the bank begins with."""
+    return {
+        "miner": phase.miner.at(0).build() if phase.miner else None,
+        "autocast": torch.bfloat16 if phase.precision == "bf16" else None,
+        "generator": torch.Generator().manual_seed(phase.seed),
+    }
 
 
 def started_encoder(phase: Phase, start: Start) -> Encoder:

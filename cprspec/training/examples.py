@@ -43,10 +43,7 @@ class Sample:
 
     def stride(self, label: int, count: int) -> int:
         """Of `count` queries of a class that mined, every so many is a candidate: a power of two."""
-        stride = 1
-        while -(-count // stride) > 2 * self._wanted(label):
-            stride *= 2
-        return stride
+        return 1 << (-(-count // (2 * self._wanted(label))) - 1).bit_length()
 
     def _wanted(self, label: int) -> int:
         return self.per_class * (UNKNOWN_AS_CLASSES if label < 0 else 1)
@@ -62,9 +59,9 @@ class Candidates:
 
     def next(self, label_N: Ints, selected_NP: Ints) -> Ints:
         """The rows of a step that are candidates now."""
+        mined_n = np.flatnonzero((selected_NP >= 0).any(1))
         rows = []
-        for n in np.flatnonzero((selected_NP >= 0).any(1)).tolist():
-            label = int(label_N[n])
+        for n, label in zip(mined_n.tolist(), label_N[mined_n].tolist(), strict=True):
             before = self.counts.get(label, 0)
             self.counts[label] = before + 1
             if before % self.sample.stride(label, before + 1) == 0:

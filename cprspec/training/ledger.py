@@ -36,16 +36,18 @@ RanksOf = Callable[[Ints], ArrayLike]
 
 @define
 class _Book:
-    """The picks of one direction in the epoch so far; `counts` are its stages' counts, added up."""
+    """The picks of one direction in the epoch so far, of `entered` queries; `counts` are its stages' counts, added up."""
 
     candidates: Candidates
     queries: list[Ints] = field(factory=list)
     picks: list[Ints] = field(factory=list)
     counts: Ints | None = None
+    entered: int = 0
 
     def add(self, query_N: Ints, selected_NP: Ints, counts: Ints | None) -> None:
         self.queries.append(query_N)
         self.picks.append(selected_NP)
+        self.entered += len(query_N)
         if counts is not None:
             self.counts = counts.copy() if self.counts is None else self.counts + counts
 
@@ -109,7 +111,7 @@ class Ledger:
         if query.ndim != 1 or selected.ndim != 2 or len(query) != len(selected):
             raise ValueError(f"queries {query.shape} and selections {selected.shape} do not belong together")
         book = self._books[direction]
-        first = sum(map(len, book.queries))
+        first = book.entered
         book.add(query, selected, None if counts is None else np.asarray(counts, np.int64))
         row_R = book.candidates.next(self._facts.label_V[query], selected)
         if ranks is not None and len(row_R):

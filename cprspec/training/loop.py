@@ -31,7 +31,7 @@ from cprspec.runs.rank_state import SAVE, STEP
 from cprspec.training.feed import count_bad_clips, make_supply
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
-from cprspec.training.not_finite import broken_gradients, stop_before_update
+from cprspec.training.not_finite import broken_gradients, gradients_finite, stop_before_update
 from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
@@ -158,11 +158,12 @@ def train_step(
         numbers = numbers * math.nan
     spent = batches.take_spent()
     of_rank = torch.tensor([spent.replaced, spent.decode_s, spent.augment_s], device=job.ranks.device)
-    loss, own_key, spread, *costs = job.ranks.mean(torch.cat([numbers, of_rank])).tolist()
+    read = torch.cat([job.ranks.mean(torch.cat([numbers, of_rank])), gradients_finite(stepper.encoder)])
+    loss, own_key, spread, *costs, finite = read.tolist()  # the one thing that a step without a miner waits for
     replaced, decode_s, augment_s = (job.ranks.world * cost for cost in costs)
     count_bad_clips(job, tally, round(replaced), spent.unread)
-    broken = broken_gradients(stepper.encoder)
-    if broken or not math.isfinite(loss):
+    if not (finite and math.isfinite(loss)):
+        broken = [] if finite else broken_gradients(stepper.encoder)
         stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device), broken)
     if not warm_up:
         optimizer.step()

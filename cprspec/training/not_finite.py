@@ -12,11 +12,17 @@ from cprspec.runs.files import atomic_write_json
 from cprspec.training.job import Job, Tally
 
 
+def gradients_finite(encoder: torch.nn.Module) -> torch.Tensor:
+    """Whether every gradient of `encoder` is finite, `[1]` on its device, 1 or 0: to be read with what else is read."""
+    gradients = [p.grad for p in encoder.parameters() if p.grad is not None]
+    if not gradients:  # no update is made
+        return next(encoder.parameters()).new_ones(1)
+    return torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all()[None].to(gradients[0].dtype)
+
+
 def broken_gradients(encoder: torch.nn.Module) -> list[str]:
     """The names of the parameters whose gradient is not finite everywhere."""
     named = [(name, p.grad) for name, p in encoder.named_parameters() if p.grad is not None]
-    if not named or bool(torch.isfinite(torch.stack(torch._foreach_norm([g for _, g in named]))).all()):
-        return []
     return [name for name, gradient in named if not bool(torch.isfinite(gradient).all())] or ["their norm"]
 
 

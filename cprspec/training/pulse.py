@@ -66,6 +66,10 @@ class Pulse:
         """The rank works on this step of a phase."""
         self._state = evolve(self._state, phase=phase, epoch=epoch, step=step)
 
+    def where(self) -> str:
+        """In words, with the rank's number where there are several."""
+        return (f"on rank {self._state.rank}, " if self._many else "") + self._state.where()
+
     def beat(self) -> None:
         """Write the file now. CprspecError where that cannot be done."""
         now, cpu = time.monotonic(), time.process_time()
@@ -100,6 +104,8 @@ class Pulse:
                 self.beat()
             except CprspecError:
                 return  # the disk is full: the run itself will say so
+            except MemoryError:
+                continue  # likewise; and there may be some again
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -25,8 +25,10 @@ from cprspec.spec.schema import Phase, Resolved, WeightsFile
 from cprspec.training import checkpoint
 from cprspec.training.build import Start, build_stepper
 from cprspec.training.environment import file_digest, version_differences, versions
+from cprspec.training.estimate import GIB, Memory
 from cprspec.training.job import Allowed, Job
 from cprspec.training.loop import train_phase
+from cprspec.training.memory import forget_peak, peak_bytes
 from cprspec.training.pulse import Pulse
 from cprspec.training.report import Reporter
 from cprspec.training.reuse import FINISHED, Finished, copy_phase, find_finished, finished_phase
@@ -49,6 +51,7 @@ class Recipe:
     stop: StopRequest
     alive: Pulse
     allowed: Allowed
+    stated: Mapping[str, Memory | None]
     fingerprints: dict[str, str] = field(init=False)
     done: dict[str, Finished] = field(init=False, factory=dict)
 
@@ -101,20 +104,28 @@ class Recipe:
             encoder=self._start_weights(phase.start_from),
             sampler=self.weights(phase.mine_with) if phase.mine_with else None,
         )
+        forget_peak(self.ranks.device)
         stepper = build_stepper(job, sampler, start)
         last = train_phase(job, stepper)
+        peak_gib = self.ranks.largest(peak_bytes(self.ranks.device)) / GIB
+        expected = self.stated.get(phase.name) if self.ranks.device.type == "cpu" else None
+        stated_gib = expected.total / GIB if expected else None
         digest = checkpoint.weights_digest(last) if self.ranks.first else ""
         seconds = time.monotonic() - began
         facts = {
             "schema": 1, "kind": "phase", "name": phase.name, "fingerprint": self.fingerprints[phase.name],
             "checkpoint": last.name, "weights_sha256": digest, "seconds_s": seconds, "reused_from": None,
-            "versions": versions(),
+            "versions": versions(), "stated_gib": stated_gib, "peak_gib": peak_gib,
         }  # fmt: skip
         if self.ranks.first:
             launch = job.launch
             checkpoint.Keep(last=1, best=launch.keep_best, by=launch.best_by).apply(job.checkpoints)
             atomic_write_json(job.folder / FINISHED, facts)
-        self.report(events.PhaseFinished(phase=phase.name, seconds_s=seconds, weights_sha256=digest))
+        self.report(
+            events.PhaseFinished(
+                phase=phase.name, seconds_s=seconds, weights_sha256=digest, stated_gib=stated_gib, peak_gib=peak_gib
+            )
+        )
         wait_for_all(self.ranks)
         return Finished(job.folder, facts)
 

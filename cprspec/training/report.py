@@ -99,6 +99,8 @@ class Report:
                         atomic_write_json(self._run.status, {**self._status, "heartbeat": time.time()}, durable=False)
             except CprspecError:
                 return  # the disk is full or the folder gone: the run itself will say so
+            except MemoryError:
+                continue  # likewise; and there may be some again
 
 
 def note_end(run: RunDir, state: str, why: str) -> None:

@@ -7,7 +7,6 @@ phase's own model, optimiser and batch, of clips that are there already.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
@@ -21,7 +20,8 @@ from attrs import evolve, frozen
 
 from cprspec.components.views import Flow
 from cprspec.data.index import Index
-from cprspec.learning.ranks import pick_device, share_threads
+from cprspec.learning.ranks import cores, pick_device, share_threads
+from cprspec.learning.rates import wait_for
 from cprspec.spec.schema import Phase, Resolved
 from cprspec.training.prepare import read_data
 from cprspec.training.trial import trial
@@ -66,9 +66,9 @@ def measure(
     ids = index.ids("train")
     ids = generator(resolved.seed, 0).permutation(ids)[:MAX_VIDEOS]
     some = evolve(index, videos=tuple(index.videos[v] for v in ids))
-    workers, cores = resolved.launch.workers, _cores()
+    workers, here = resolved.launch.workers, cores()
     views = {name: resolved.views[name] for name in resolved.views_of(phase)}
-    store.fill([video.path for video in some.videos], views.values(), phase.clip.stored_side, cores, progress)
+    store.fill([video.path for video in some.videos], views.values(), phase.clip.stored_side, here, progress)
     clips = TrainClips(
         some, np.arange(len(some.videos)), views, phase.clip, phase.augment, store, phase.seed,
         phase.framework.clips_per_video,
@@ -83,7 +83,7 @@ def measure(
     found = {
         "schema": 1, "kind": "data-bench", "experiment": resolved.name, "phase": phase.name, "views": [*views],
         "clip": [*clip_shape(phase.clip)], "clips_per_video": per_item, "batch_size": phase.batch_size,
-        "videos": len(some.videos), "cores": cores, "workers": workers, "device": str(device),
+        "videos": len(some.videos), "cores": here, "workers": workers, "device": str(device),
         "source_clips_per_s": source.per_s if source else None,
         "store_clips_per_s": Rate(items * per_item, spent.decode_s).per_s,
         "augment_clips_per_s": Rate(items * per_item, spent.augment_s).per_s,
@@ -94,10 +94,6 @@ def measure(
     }  # fmt: skip
     found["narrow"], found["verdict"] = verdict(found)
     return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _source(index: Index, phase: Phase, seconds: float) -> Rate:
@@ -166,8 +162,7 @@ def _demand(
         began = time.perf_counter()
         for done in count(1):
             steps.step(done)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait_for(device)
             if time.perf_counter() - began > seconds:
                 return Rate(done * phase.batch_size * per_item, time.perf_counter() - began)
     raise AssertionError("count() has no end")

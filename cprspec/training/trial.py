@@ -18,6 +18,9 @@ import torch
 from attrs import frozen
 
 from cprspec.data.index import Index, Video
+from cprspec.learning.exchange import rank, world_size
+from cprspec.learning.gradients import share_gradients
+from cprspec.learning.moco import MinerLike
 from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import build_encoder
 from cprspec.runs.layout import RunDir
@@ -39,7 +42,7 @@ from cprspec.video.store import Store
 from cprspec.video.tray import Spent
 
 CLASSES, PER_SOURCE = 101, 5
-"""Of made-up videos: how many classes they have, and how many share a source, as in UCF101."""
+"""Of made-up videos: how many classes they have where nobody says, and how many share a source, as in UCF101."""
 
 
 class Noise(Iterator[Batch]):
@@ -47,7 +50,7 @@ class Noise(Iterator[Batch]):
 
     def __init__(self, job: Job, views: tuple[str, ...]) -> None:
         phase = job.phase
-        self._rng, self._ids = generator(phase.seed, 2), job.index.ids("train")
+        self._rng, self._ids = generator(phase.seed, 2, job.ranks.rank), job.index.ids("train")
         self._rows = phase.batch_size // phase.accumulate // job.ranks.world
         shape = (self._rows, phase.framework.clips_per_video, *clip_shape(phase.clip))
         clips = {name: torch.from_numpy(self._rng.integers(0, 256, shape, dtype=np.uint8)) for name in views}
@@ -70,6 +73,8 @@ class Trial:
 
     job: Job
     stepper: Stepper
+    parallel: torch.nn.Module
+    miner: MinerLike | None
     optimizer: torch.optim.Optimizer
     ledger: Ledger
     recorder: Recorder
@@ -79,36 +84,43 @@ class Trial:
         """Step `number` of the epoch; whether it is one that is logged depends on that."""
         tally = Tally(epoch=self.job.phase.epochs - 1, step=number)
         train_step(
-            self.job, self.stepper, self.stepper.module, self.optimizer, self.ledger, self.recorder, self.batches, tally
+            self.job, self.stepper, self.parallel, self.optimizer, self.ledger, self.recorder, self.batches, tally
         )
 
 
 @contextmanager
-def trial(resolved: Resolved, phase: Phase, device: torch.device, videos: int) -> Iterator[Trial]:
-    """`phase` on `device`, as if its data set had so many training videos."""
-    ranks = Ranks(device=device)
+def trial(
+    resolved: Resolved, phase: Phase, device: torch.device, videos: int, classes: int = CLASSES
+) -> Iterator[Trial]:
+    """`phase` on `device`, as if its data set had so many training videos and classes.
+
+    In a process group every rank makes the same trial, and they step together.
+    """
+    ranks = Ranks(rank=rank(), world=world_size(), device=device)
     with tempfile.TemporaryDirectory() as folder, pulse(RunDir(Path(folder)), ranks, crashes=False) as alive:
-        job = _job(resolved, phase, made_up(videos), ranks, alive, Path(folder))
+        job = _job(resolved, phase, made_up(videos, classes), ranks, alive, Path(folder))
         sampler = resolved.phase(phase.mine_with) if phase.mine_with else None
         weights = build_encoder(sampler).state_dict() if sampler else None
         stepper = build_stepper(job, sampler, Start(encoder=None, sampler=weights))
-        if phase.miner:
-            stepper.use_miner(phase.miner.at(phase.epochs - 1).build())
+        miner = phase.miner.at(phase.epochs - 1).build() if phase.miner else None
+        if miner is not None:
+            stepper.use_miner(miner)
         make_ready(job, stepper)
         fill_bank(job, stepper)
         optimizer = phase.optimizer.build(stepper.encoder.parameters())
         ledger, recorder = make_ledger(job, stepper), Recorder(job, stepper)
-        yield Trial(job, stepper, optimizer, ledger, recorder, Noise(job, resolved.views_of(phase)))
+        parallel = share_gradients(stepper.module) if ranks.world > 1 else stepper.module
+        yield Trial(job, stepper, parallel, miner, optimizer, ledger, recorder, Noise(job, resolved.views_of(phase)))
 
 
-def made_up(videos: int) -> Index:
-    """An index of so many training videos, of which there are no files."""
+def made_up(videos: int, classes: int = CLASSES) -> Index:
+    """An index of so many training videos of so many classes, of which there are no files."""
     sources = -(-videos // PER_SOURCE)
     return Index(
-        tuple(f"class {c}" for c in range(CLASSES)),
+        tuple(f"class {c}" for c in range(classes)),
         tuple(f"source {s}" for s in range(sources)),
         tuple(
-            Video(Path(f"{v}.avi"), f"{v}.avi", v // PER_SOURCE % CLASSES, v // PER_SOURCE, "train", 0)
+            Video(Path(f"{v}.avi"), f"{v}.avi", v // PER_SOURCE % classes, v // PER_SOURCE, "train", 0)
             for v in range(videos)
         ),
     )

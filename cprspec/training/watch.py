@@ -23,6 +23,7 @@ from cprspec.errors import Problem
 from cprspec.learning.ranks import LOST_PEER
 from cprspec.runs.layout import RunDir
 from cprspec.runs.rank_state import START, STEP, WAIT, RankState, read_ranks
+from cprspec.training.exhaustion import LESS_MEMORY
 from cprspec.training.machines import Machines
 from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S, insists
 
@@ -220,7 +221,9 @@ class Watch:
             return Problem(f"rank {watched.rank} failed (exit code {code}){where}", hint=hint)
         name = signal.Signals(-code).name
         cause = " (out of memory?)" if name == "SIGKILL" else ""
-        hint = "`dmesg` says whether the system did it for want of memory" if cause else "its log file says more"
+        hint = "its log file says more"
+        if cause:
+            hint = f"`dmesg` says whether the system did it for want of memory; if so, {LESS_MEMORY}"
         return Problem(f"rank {watched.rank} was killed by {name}{cause}{where}", hint=hint)
 
     def _place(self, watched: Watched) -> RankState:

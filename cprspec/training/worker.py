@@ -31,6 +31,8 @@ from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 from cprspec.training.division import check_ranks
 from cprspec.training.environment import environment
+from cprspec.training.estimate import Memory, memory_of
+from cprspec.training.exhaustion import naming_lack_of_memory
 from cprspec.training.job import Allowed
 from cprspec.training.ports import interface_towards
 from cprspec.training.prepare import fill_store, read_data
@@ -52,10 +54,11 @@ def work(request: Request) -> Path:
     stop.install()
     launch = resolved.launch
     _speak_to_other_machines()
+    indices, store = read_data(resolved), Store(cache=launch.cache)
+    stated = stated_memory(resolved, len(indices[resolved.train_on].ids("train")))
     with joined_ranks(launch.device, launch.timeout_s) as ranks:
         check_ranks(resolved, ranks.world)
         check_maps(resolved)
-        indices, store = read_data(resolved), Store(cache=resolved.launch.cache)
         if ranks.local == 0:
             fill_store(resolved, indices, store, os.cpu_count() or 1)
         wait_for_all(ranks)
@@ -71,19 +74,28 @@ def work(request: Request) -> Path:
             pulse(run, ranks, crashes=request.child) as alive,
             reporting(run, resolved, ranks) as report,
             naming_lost_peers(ranks),
+            naming_lack_of_memory(alive.where),
         ):
             if ranks.first:
                 write_facts(run, request, resolved, ranks, threads)
             began = time.monotonic()
             recipe = Recipe(
                 request.runs, request.fresh, resolved, indices, store, run, ranks, report, stop, alive,
-                Allowed(fallback=request.fallback, world_size_change=request.allow_world_size_change),
+                Allowed(fallback=request.fallback, world_size_change=request.allow_world_size_change), stated,
             )  # fmt: skip
             for position, phase in enumerate(resolved.phases):
                 recipe.obtain(phase, position)
             recipe.evaluate()
             report(events.RunFinished(seconds_s=time.monotonic() - began))
     return run.path
+
+
+def stated_memory(resolved: Resolved, videos: int) -> dict[str, Memory | None]:
+    """On rank 0 what each phase is expected to take, for phase.json; before ranks join, since one alone rehearses it."""
+    if int(os.environ.get("RANK", "0")):
+        return {}
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    return {phase.name: memory_of(resolved, phase, videos, ranks) for phase in resolved.phases}
 
 
 def preload_data_workers() -> None:

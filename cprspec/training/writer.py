@@ -40,7 +40,7 @@ class CheckpointWriter:
         self._job = job
         self._keep = Keep(last=launch.keep_last, best=launch.keep_best, by=launch.best_by)
         self._thread: threading.Thread | None = None
-        self._error: CprspecError | None = None
+        self._error: CprspecError | MemoryError | None = None
 
     def put(
         self,
@@ -75,7 +75,7 @@ class CheckpointWriter:
                 midway=lambda: self._job.suffer("save", copied.step),
             )  # fmt: skip
             self._keep.apply(self._job.checkpoints)
-        except CprspecError as error:
+        except (CprspecError, MemoryError) as error:
             self._error = error
         except OSError as error:
             self._error = CprspecError(f"{self._job.checkpoints}: cannot remove old checkpoints: {error}", exit_code=1)
@@ -92,7 +92,7 @@ def writing(job: Job) -> Iterator[CheckpointWriter]:
     except BaseException:
         try:
             writer.flush()
-        except CprspecError as error:
+        except (CprspecError, MemoryError) as error:
             log.error("%s", error)  # the first error is the one to tell
         raise
     writer.flush()

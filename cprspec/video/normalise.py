@@ -46,7 +46,9 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
 
     def forward(self, clip_NTHWC: Tensor) -> Tensor:
-        """The network's input."""
+        """The network's input; its memory is N,T,H,W,C for views that are the clip itself."""
+        if not isinstance(self._view, FlowComponent | Residual):
+            return self._whole_rows(clip_NTHWC)
         if isinstance(self._view, FlowComponent):
             channel = CHANNEL[self._view.axis]
             clip_NTHWC = clip_NTHWC[..., channel : channel + 1].expand_as(clip_NTHWC)
@@ -54,3 +56,13 @@ class Normalise(nn.Module):
         if isinstance(self._view, Residual):
             clip = residual(clip, self._view.rescale)
         return (clip - self.mean) / self.std
+
+    def _whole_rows(self, clip_NTHWC: Tensor) -> Tensor:
+        """The same numbers, in place and with statistics as long as a row of pixels: three channels alone do not vectorise."""
+        width = clip_NTHWC.shape[3]
+        mean_R, std_R = (each.flatten().repeat(width) for each in (self.mean, self.std))
+        clip_NTHR = clip_NTHWC.to(torch.float32, memory_format=torch.contiguous_format).flatten(3).div_(255)
+        if self.mean.dtype != clip_NTHR.dtype:
+            clip_NTHR = clip_NTHR.to(self.mean.dtype)
+        clip: Tensor = clip_NTHR.sub_(mean_R).div_(std_R).unflatten(3, (width, 3)).permute(0, 4, 1, 2, 3)
+        return clip

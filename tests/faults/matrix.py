@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import file_trials
+import machine_trials
 import process_trials
 import reader_trials
 from attrs import frozen
@@ -45,7 +46,7 @@ class Row:
     limit: str = ""
 
 
-P, F, R = process_trials, file_trials, reader_trials
+P, F, M, R = process_trials, file_trials, machine_trials, reader_trials
 ROWS = {
     "P1": Row("one of two ranks is killed at a random step: named, goes on bit for bit", 50, P.kill_rank, "15, to the end"),
     "P1-restart": Row("the same with `--restarts 1`: ends bit for bit as if nothing had happened", 5, P.restart),
@@ -58,11 +59,14 @@ ROWS = {
     "P6": Row("SIGTERM while saving, reading or starting", 30, P.stop_at_a_place),
     "P7": Row("a rank is stopped or hangs: named with its step", 9, P.hang, "5 beyond the limit"),
     "P8": Row("a data worker is killed, breaks, hangs: named, goes on bit for bit", 9, P.data_worker, "5; beyond the limit"),
+    "P9-run": Row("/dev/shm has 20 MB, two batches do not fit: its size and what to change", 3, M.full_shared_memory, "30"),
     "P10": Row("the port is taken: named with its owner", 3, P.port_in_use),
     "P10-two": Row("two runs of two ranks at once", 10, P.two_at_once),
+    "P11": Row("no more memory (RLIMIT_AS, control group): named, goes on bit for bit", 10, M.out_of_memory),
     "P12": Row("another number of ranks: refused, allowed by name, same videos", 4, P.other_world_size),
     "P13": Row("other threads: a warning, and ten steps within 1e-5", 6, P.other_threads),
     "P14": Row("a loss that is not finite: no update, clips named", 10, P.not_finite),
+    "P15": Row("the clock is set an hour on or back in a run: the same bits, no time below zero", 4, M.clock_set),
     "log": Row("the writer of a log is killed three times, the line torn further", 500, F.torn_log),
     "D1": Row("the disk is full in a log line or a checkpoint (a limit on file sizes)", 10, F.full_disk),
     "D4": Row("the run directory is removed or moved", 10, F.deleted_run),

@@ -9,7 +9,7 @@ PROMISES = {
     "Lost work is at most one checkpoint interval; none with a signal": ("P1", "P2", "P4", "P4-ranks"),
     "A stop by signal saves, and ends within 5 s and a step": ("P4", "P4-ranks", "P5", "P6"),
     "A dead or hung rank is noticed and named; nothing is left behind": ("P1", "P3", "P7", "P8"),
-    "The log has every step once, and at most its last line is torn": ("log", "P2", "D1", "D8"),
+    "The log has every step once, and at most its last line is torn": ("log", "P2", "P15", "D1", "D8"),
     "Checkpoints are atomic, synced and verified": (
         "C1",
         "C1-run",
@@ -24,7 +24,7 @@ PROMISES = {
     "One writer for a run directory; readers write nothing": ("D3", "D5", "D6", "D7"),
     "A bad video ends or hangs nothing, and is named": ("V1", "V2", "V4", "V5", "V7", "P8"),
     "No silent damage": ("V3",),
-    "Bounded resources": ("C2", "S2", "V6", "P9", "P11"),
+    "Bounded resources": ("C2", "S2", "V6", "P9", "P9-run", "P11"),
     "No code from data": ("C3", "S5", "A1"),
     "Mistakes in experiments: all at once, with place and hint": ("S1", "S3", "S4"),
     "Nothing from a file reaches the terminal as an escape": ("T1",),

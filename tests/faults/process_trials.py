@@ -19,6 +19,7 @@ from victims import (
     Lab,
     assert_same,
     data_workers,
+    living,
     only_run,
     rank_pids,
     steps,
@@ -209,16 +210,22 @@ def stop_at_a_place(lab: Lab, seed: int) -> None:
 
 
 def hang(lab: Lab, seed: int) -> float:
-    """P7: a rank stops showing life, or waits for ever; it is named. Seconds beyond the limit, since the last step."""
+    """P7: a rank stops showing life, or waits for ever; it is ended and named. Seconds beyond the limit until it is.
+
+    They count from the last step that was made, so the step that hangs is within them.
+    """
     rng = random.Random(seed)
     runs, rank, limit = _runs(lab, "P7", seed), rng.randrange(2), 10
     kind, place = (("stop", "step"), ("hang", "wait"), ("hang", "step"))[seed % 3]
-    options = (*TWO, "--set", f"launch.timeout_s={limit}")
-    fault = f"{rank}:{rng.randrange(1, 8)}:{kind}:{place}"
-    ended = lab.start("run", "small.toml", "--runs", runs, *options, fault=fault).wait()
-    took = seconds_since_last_step(only_run(runs)) - limit
+    options, step = (*TWO, "--set", f"launch.timeout_s={limit}"), rng.randrange(1, 8)
+    victim = lab.start("run", "small.toml", "--runs", runs, *options, fault=f"{rank}:{step}:{kind}:{place}")
+    run = wait_for_steps(runs, step, victim)
+    while rank not in (pids := rank_pids(run)) or pids[rank] in living(victim.process.pid):
+        time.sleep(0.05)
+    took = seconds_since_last_step(run) - limit
+    ended = victim.wait()
     assert ended.code == 1, ended.talk
-    assert f"rank {rank} has not finished step {fault.split(':')[1]} " in ended.last, (fault, ended.last)
+    assert f"rank {rank} has not finished step {step} " in ended.last, (kind, place, ended.last)
     assert survivors(ended.pid) == []
     return took
 

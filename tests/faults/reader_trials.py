@@ -72,11 +72,13 @@ def killed_while_watched(lab: Lab, seed: int) -> None:
         beat = {"schema": 1, "kind": "status", "state": "running", "pid": writer.pid, "phase": "rgb"}
         atomic_write_json(run.status, {**beat, "heartbeat": time.time()}, durable=False)
         until = time.monotonic() + 0.05 + rng.random() * 0.1
-        while time.monotonic() < until:
-            history.read()
-            _points_are_true(history)
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join()
+        try:
+            while time.monotonic() < until:
+                history.read()
+                _points_are_true(history)
+        finally:
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.join()
         while history.read():
             pass
         _points_are_true(history)
@@ -161,7 +163,7 @@ def _watch_on_terminals(runs: Path, traces: list[Path], seconds: float) -> list[
             for terminal in seen:
                 os.write(terminal, key)
     for child in children:
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)  # strace and what it looks at
         os.waitpid(child, 0)
     for terminal in seen:
         os.close(terminal)

@@ -174,6 +174,11 @@ def survivors(session: int, within_s: float = 5.0) -> list[str]:
     return [name for _, name in left.values()]
 
 
+def living(session: int) -> list[int]:
+    """The pids of a session's living processes."""
+    return [*_of_session(session)]
+
+
 def data_workers(session: int) -> list[int]:
     """The pids of the data workers of a run of one rank: its grandchildren, forked from the server that it started."""
     parents = {pid: parent for pid, (parent, _) in _of_session(session).items()}

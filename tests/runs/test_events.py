@@ -16,7 +16,7 @@ from sample_runs import epoch_event, log_phases, step_event
 from cprspec.errors import CprspecError
 from cprspec.runs import events
 from cprspec.runs.events import EVENTS, EventLog
-from cprspec.runs.tail import MAX_LINE, LogTail, drop_superseded, read_events
+from cprspec.runs.tail import MAX_LINE, READ_BUDGET, LogTail, drop_superseded, read_events
 
 
 @pytest.fixture
@@ -222,10 +222,31 @@ def test_tail_gives_each_event_once_however_the_bytes_arrive(log_path, tmp_path)
         with growing.open("ab") as file:
             file.write(whole[start : start + 37])
         found += tail.poll(budget=13)
-    while not tail.caught_up:
-        found += tail.poll(budget=13)
+    found += read_to_end(tail, budget=13)
     assert found == expected
     assert tail.damage.count == 0
+
+
+@pytest.mark.parametrize("budget", [40, READ_BUDGET])
+def test_tail_reads_on_rightly_when_a_torn_line_was_repaired_and_written_on_between_two_polls(tmp_path, budget):
+    path = tmp_path / "e.jsonl"
+    with EventLog(path) as log:
+        log.write(step_event("rgb", 0))
+    path.write_bytes(path.read_bytes() + b'{"kind": "warning", "time": 1764')
+    tail = LogTail(path)
+    assert [e.step for e in read_to_end(tail, budget)] == [0]
+    with EventLog(path) as log:
+        for step in (1, 2):
+            log.write(step_event("rgb", step))
+    assert [e.step for e in read_to_end(tail, budget)] == [1, 2]
+    assert (tail.damage.count, tail.generation) == (0, 0)
+
+
+def read_to_end(tail, budget):
+    found = tail.poll(budget)
+    while not tail.caught_up:
+        found += tail.poll(budget)
+    return found
 
 
 def test_tail_starts_over_when_the_log_is_replaced_or_shorter(log_path):

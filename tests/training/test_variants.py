@@ -7,8 +7,9 @@ import shutil
 import time
 
 import pytest
+import torch
 from safetensors.torch import load_file
-from small_run import SPEC, events, losses, mining, same, the_run, weights
+from small_run import SPEC, events, losses, mined_again, mining, recorded, same, state, the_run, weights
 
 
 def test_residual_view_bf16_accumulation_sgd_cosine_and_the_published_protocol(cprspec, tmp_path):
@@ -129,3 +130,19 @@ def test_torchrun_and_two_launchers_are_two_ranks(cprspec, cprspec_session, tmp_
     elastic, nodes = the_run(tmp_path / "elastic"), the_run(tmp_path / "nodes")
     assert losses(elastic) == losses(nodes)
     assert weights(elastic, "cycle").keys() == weights(nodes, "cycle").keys()
+
+
+@pytest.mark.slow
+def test_banks_in_bf16_go_on_bit_for_bit_and_are_mined_again(cprspec, spec, tmp_path):
+    options = ("--set", "framework.bank_precision=bf16")
+    cprspec("run", spec, "--runs", tmp_path / "whole", *options)
+    whole = the_run(tmp_path / "whole")
+    cprspec("run", spec, "--runs", "halves", *options, check=False, CPRSPEC_FAULT="0:11:term:step:cycle")
+    halves = the_run(tmp_path / "halves")
+    cprspec("run", halves)
+    assert losses(halves) == losses(whole)
+    bank = state(halves, "cycle")
+    assert same(bank, state(whole, "cycle"))
+    assert bank["model.bank.key_KD"].dtype == bank["model.bank.mining_KD"].dtype == torch.bfloat16
+    assert recorded(halves, "cycle") == recorded(whole, "cycle")
+    assert mined_again(halves, "miner.topk=[2]").differences == ()

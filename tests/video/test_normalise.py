@@ -25,6 +25,15 @@ def test_input_is_scaled_and_normalised_per_channel(view):
     assert not module.state_dict()  # nothing of it belongs into a checkpoint
 
 
+def test_whole_rows_give_the_bits_and_the_memory_of_channels():
+    clips = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 2, 3, 4, 5, 3)).astype(np.uint8))
+    module = Normalise(Rgb())
+    for clip in (clips[:, 1], clips[:, 0][[2, 0, 1]], clips[:1, 0]):
+        by_channel = (clip.permute(0, 4, 1, 2, 3).float() / 255 - module.mean) / module.std
+        assert torch.equal(module(clip), by_channel)
+        assert module(clip).stride() == by_channel.stride()
+
+
 def test_without_normalisation_and_rescaling():
     clip = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 4, 5, 3)).astype(np.uint8))
     plain = clip.permute(0, 4, 1, 2, 3) / 255

@@ -1,0 +1,46 @@
+"""How alike queries and bank rows are, also where the bank is kept in bf16 (half the memory) and the queries are float32.
+
+Such rows are compared as float32, a tile of the bank at a time, so that it never lies in memory twice; the scores, and all that
+follows from them, are float32. Rounding the rows of a bank of unit vectors to bf16 moves a score by at most 2^-8.
+
+Shapes: N queries, K bank rows, D features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TILE = 4096
+"""Bank rows that are float32 at a time."""
+
+
+def similarity(query_ND: Tensor, bank_KD: Tensor) -> Tensor:
+    """The dot product of each query with each bank row, `[N,K]` in the queries' type. The bank gets no gradient."""
+    if bank_KD.dtype == query_ND.dtype:
+        return query_ND @ bank_KD.T
+    scores_NK: Tensor = _InTiles.apply(query_ND, bank_KD)
+    return scores_NK
+
+
+class _InTiles(torch.autograd.Function):
+    """`query_ND @ bank_KD.T`, of which back-propagation keeps the bank as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, query_ND: Tensor, bank_KD: Tensor) -> Tensor:
+        ctx.save_for_backward(bank_KD)
+        scores_NK = query_ND.new_empty(len(query_ND), len(bank_KD))
+        for scores, rows in zip(scores_NK.split(TILE, dim=1), bank_KD.split(TILE), strict=True):
+            scores.copy_(query_ND @ rows.to(query_ND.dtype).T)
+        return scores_NK
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (bank_KD,) = ctx.saved_tensors
+        (grad_NK,) = grads
+        of_query = grad_NK.new_zeros(len(grad_NK), bank_KD.shape[1])
+        for grad, rows in zip(grad_NK.split(TILE, dim=1), bank_KD.split(TILE), strict=True):
+            of_query.addmm_(grad, rows.to(grad.dtype))
+        return of_query, None
