@@ -120,6 +120,7 @@ def joined_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
         yield Ranks(device=chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout_s))
+    lost = False
     try:
         yield Ranks(
             rank=dist.get_rank(),
@@ -128,8 +129,12 @@ def joined_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
             local_world=int(os.environ.get("LOCAL_WORLD_SIZE", str(world))),
             device=chosen,
         )
+    except LostPeerError:
+        lost = True
+        raise
     finally:
-        dist.destroy_process_group()
+        if not lost:  # taking leave of one that is gone may wait for it for ever
+            dist.destroy_process_group()
 
 
 def wait_for_all(ranks: Ranks, longest_h: float = 48.0) -> None:

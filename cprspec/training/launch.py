@@ -253,8 +253,9 @@ def child_main(request: Request) -> Ending:
         rank = os.environ.get("RANK")
         print(clean(f"rank {rank} failed: {type(error).__name__}: {error}"), file=sys.stderr, flush=True)
         code = 1
+    # Taking torch apart takes a second, and nothing is left to do; with a lost peer in its groups it may take for ever.
+    atexit.register(os._exit, code)
     if code:
         # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
         raise SystemExit(code)
-    atexit.register(os._exit, 0)  # it would take a second to take torch apart, and nothing is left to do
     return ending

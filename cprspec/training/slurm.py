@@ -21,7 +21,20 @@ from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 
 _TIME = re.compile(r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}")
-_FIXED = ("-a", "--array", "-N", "--nodes", "-n", "--ntasks", "--ntasks-per-node", "-o", "--output", "-W", "--wrap")
+_FIXED = (
+    "-a",
+    "--array",
+    "-N",
+    "--nodes",
+    "-n",
+    "--ntasks",
+    "--ntasks-per-node",
+    "-o",
+    "--output",
+    "-W",
+    "--wrap",
+    "--signal",
+)
 """Options of sbatch that the file relies on, or sets itself."""
 
 _BODY = r"""

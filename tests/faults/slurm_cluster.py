@@ -8,6 +8,7 @@ The nodes are two slurmd under two names on one machine; jobs are as real as on 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -150,8 +151,14 @@ class Cluster:
                     daemon.wait()
 
     def hurry(self, job: str) -> None:
-        """Let a job that was put back start now, and not in two minutes."""
-        self.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """Let a job that was put back start soon, and not in two minutes; at once, nodes would still refuse its credential."""
+        self.call("scontrol", "update", f"JobId={job}", "StartTime=now+3")
+
+    def notice_after(self, seconds: int) -> None:
+        """How long a node may be silent before the controller takes it for lost."""
+        path = self.folder / "slurm.conf"
+        path.write_text(re.sub("SlurmdTimeout=.*", f"SlurmdTimeout={seconds}", path.read_text()))
+        self.call("scontrol", "reconfigure")
 
     @property
     def environment(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
-PATIENCE_S = 300
+PATIENCE_S = 420
 SEEDS = range(int(os.environ.get("CPRSPEC_FAULT_SEED", "0")), int(os.environ.get("CPRSPEC_FAULT_SEED", "0")) + 2)
 TWO_NODES = ("--nodes", 2)
 
@@ -63,9 +63,12 @@ class Trial:
     def wait_for(self, state):
         wait_until(lambda: self.facts().get("JobState") == state, PATIENCE_S, self.said)
 
-    def starts_again(self, starts=1):
+    def is_put_back(self):
+        wait_until(lambda: self.facts().get("Restarts") == "1", PATIENCE_S, self.said)
+
+    def starts_again(self):
         """It is put back, and begins once more."""
-        wait_until(lambda: self.facts().get("Restarts") == str(starts), PATIENCE_S, self.said)
+        self.is_put_back()
         self.cluster.hurry(self.job)
 
     def ends_as_if_nothing_had_happened(self, attempts):
@@ -128,15 +131,30 @@ def test_pre_empted_with_a_grace_time(cluster, trial, seed):
 
 
 @pytest.mark.parametrize("node", ["one", "two"])
-def test_a_node_is_lost(cluster, trial, node):
-    """The first one runs the job's shell: Slurm puts the job back. Of the second the others notice before Slurm does."""
+def test_slurm_notices_that_a_node_is_lost(cluster, trial, node):
+    """On the first one the job's shell is lost, too."""
     job = trial(*TWO_NODES)
     job.wait_for_steps(5)
     cluster.kill_node(node)
-    wait_until(lambda: job.facts().get("Restarts") == "1", PATIENCE_S, job.said)
+    job.is_put_back()
     cluster.start_node(node)
     job.starts_again()
     job.ends_as_if_nothing_had_happened(attempts=1)
+
+
+def test_the_other_machine_notices_before_slurm(cluster, trial):
+    cluster.notice_after(3600)
+    try:
+        job = trial(*TWO_NODES)
+        job.wait_for_steps(12)
+        cluster.kill_node("two")
+        job.is_put_back()
+        assert "machine 1 (" in job.said() and "was lost (rank 1 last seen in phase" in job.said()
+        assert "back into the queue" in job.said()
+        cluster.start_node("two")  # no hurry: the controller still has to tell it that the job is over
+        job.ends_as_if_nothing_had_happened(attempts=1)
+    finally:
+        cluster.notice_after(10)
 
 
 def test_cancelled_and_submitted_again(cluster, trial):

@@ -94,6 +94,7 @@ def test_gpus_have_a_rank_each():
         (["--partition", "a\nb"], "--partition: 'a\\nb' has control characters"),
         (["--sbatch", "constraint"], "is no option of sbatch; write it as"),
         (["--sbatch", "--array=1-3"], "'--array' is set by the file itself"),
+        (["--sbatch", "--signal=USR1@9"], "'--signal' is set by the file itself"),
         (["--sbatch", "-N3"], "'-N3' is set by the file itself"),
         (["--nproc", "3"], "does not divide over 3 ranks"),
         (["--set", "miner.stagse=1"], "did you mean 'stages'"),
