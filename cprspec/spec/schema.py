@@ -136,6 +136,10 @@ class Launch:
         help="keep only what enters each block of the backbone for back-propagation, and compute the rest again: less memory,"
         " a third forward pass, the same numbers",
     )
+    compile: bool = option(
+        False,
+        help="compile backbones by torch.compile: minutes at the start of each phase; for GPUs, on a CPU it lost",
+    )
     strips: int = option(
         2, help="mined examples of each class that small pictures are kept of, at most 4; 0 keeps none", ge=0, le=4
     )

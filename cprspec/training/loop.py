@@ -24,6 +24,7 @@ from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
 from cprspec.mining.picks import stage_ranks
+from cprspec.models.heads import Encoder
 from cprspec.models.parts import use_recompute
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
@@ -104,6 +105,9 @@ def make_ready(job: Job, stepper: Stepper) -> None:
     autocast = torch.bfloat16 if phase.precision == "bf16" else None
     choose_convolutions(module, job.launch.convolutions, backbone, phase.clip, clips, job.ranks, autocast=autocast)
     use_recompute(backbone, job.launch.checkpoint_activations)
+    if job.launch.compile:
+        for encoder in (network for network in module.modules() if isinstance(network, Encoder)):
+            encoder[0].compile()  # in place: names of weights stay, and so do checkpoints
 
 
 def make_ledger(job: Job, stepper: Stepper) -> Ledger:

@@ -28,7 +28,7 @@ from cprspec.training.machines import Machines
 from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S, insists
 
 POLL_S = 0.25
-GRACE_S = 5.0
+GRACE_S = 4.0
 """How long the other ranks may take to leave after one has died, seconds."""
 
 

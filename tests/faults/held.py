@@ -29,6 +29,14 @@ HELD = {
             "video/test_supply.py::test_full_shared_memory_says_how_large_it_is_and_what_to_change",
         ),
     ),
+    "hosts": Held(
+        "two machines (network name spaces): one is killed, its cable pulled, a rank dies, one is asked to stop; bit for bit",
+        ("faults/test_hosts.py",),
+    ),
+    "slurm": Held(
+        "jobs of a real Slurm: told to stop, pre-empted, put back, nodes lost, refused; each goes on bit for bit",
+        ("faults/test_slurm.py",),
+    ),
     "D1-mount": Held(
         "a disk of its own fills while a run writes; it goes on elsewhere bit for bit",
         ("faults/test_disks.py::test_a_disk_that_fills_up_harms_nothing_that_was_there",),

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 PROMISES = {
-    "Exact resume: killed at any step, it goes on bit for bit": ("P1", "P1-restart", "P2", "P2-save", "C1-run"),
+    "Exact resume: killed at any step, it goes on bit for bit": (
+        "P1",
+        "P1-restart",
+        "P2",
+        "P2-save",
+        "P8",
+        "P11",
+        "C1-run",
+        "hosts",
+        "slurm",
+    ),
     "Lost work is at most one checkpoint interval; none with a signal": ("P1", "P2", "P4", "P4-ranks"),
     "A stop by signal saves, and ends within 5 s and a step": ("P4", "P4-ranks", "P5", "P6"),
     "A dead or hung rank is noticed and named; nothing is left behind": ("P1", "P3", "P7", "P8"),

@@ -110,6 +110,7 @@ class Lab:
 
 def _suffer(words: list[str], folder: str, talk: str, variables: dict[str, str]) -> None:
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the server may have been started sheltered (cprspec/processes.py)
     os.chdir(folder)
     os.environ.update({k: v for k, v in variables.items() if v})
     for name in (k for k, v in variables.items() if not v):

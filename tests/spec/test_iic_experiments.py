@@ -45,7 +45,7 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
     "an option of moco": (
         [('use = "iic"\n[augment]', 'use = "iic"\nqueue_size = 64\n[augment]')],
         [
-            "x.toml:9:1: unknown option 'queue_size' for framework 'iic'; choose from 'negatives', 'temperature', 'momentum', 'intra_negative', 'loss', 'start_epoch', 'bn_groups', 'use'"
+            "x.toml:9:1: unknown option 'queue_size' for framework 'iic'; choose from 'negatives', 'temperature', 'momentum', 'intra_negative', 'loss', 'start_epoch', 'bn_groups', 'bank_precision', 'use'"
         ],
     ),
     "mines with another": (

@@ -133,6 +133,24 @@ def test_torchrun_and_two_launchers_are_two_ranks(cprspec, cprspec_session, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_compiled_backbones_learn_nearly_the_same_and_go_on(cprspec, spec, tmp_path):
+    cprspec("run", spec, "--runs", tmp_path / "plain")
+    stopped = cprspec(
+        "run", spec, "--runs", tmp_path / "compiled", "--fresh", "--set", "launch.compile=true", check=False,
+        CPRSPEC_FAULT="0:3:term:step:cycle",
+    )  # fmt: skip
+    assert stopped.returncode == 143, stopped.stderr
+    plain, compiled = the_run(tmp_path / "plain"), the_run(tmp_path / "compiled")
+    cprspec("run", compiled)
+    assert losses(compiled).keys() == losses(plain).keys()
+    assert [losses(compiled)["rgb", n] for n in range(8)] == pytest.approx(
+        [losses(plain)["rgb", n] for n in range(8)], rel=1e-3
+    )
+    assert weights(compiled, "cycle").keys() == weights(plain, "cycle").keys()
+
+
+@pytest.mark.slow
 def test_banks_in_bf16_go_on_bit_for_bit_and_are_mined_again(cprspec, spec, tmp_path):
     options = ("--set", "framework.bank_precision=bf16")
     cprspec("run", spec, "--runs", tmp_path / "whole", *options)
