@@ -203,8 +203,10 @@ def _start_ranks(request: Request, nodes: Nodes, watch: Watch) -> Ending | None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in ("torch.distributed.elastic", "torch.multiprocessing"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # how a run ends is told by the watch
+    # How a run ends is told by the watch. The agent's logger has a level of its own: it would print a traceback at a good end
+    # when another machine left a moment before.
+    for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=nodes.nnodes,
         max_nodes=nodes.nnodes,
