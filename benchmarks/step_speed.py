@@ -14,15 +14,14 @@ the first loss of the measured ones.
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from copy import deepcopy
-from pathlib import Path
 
 import torch
 from cascade_speed import as_published
 from measuring import has_bf16, interleaved, say_bf16, table
+from phases import experiment
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchvision.models.video import s3d
@@ -30,38 +29,13 @@ from torchvision.models.video import s3d
 from cprspec.learning.moco import MoCo
 from cprspec.learning.ranks import keep_freed_memory
 from cprspec.models.encoders import build_encoder
-from cprspec.spec.registry import builtin_registry
-from cprspec.spec.resolve import resolve_all
 from cprspec.spec.schema import Resolved
 from cprspec.training.trial import Noise, Trial, trial
 from cprspec.video.normalise import MEAN, STD
 
-EXPERIMENT = """
-format = 1
-name = "step"
-batch_size = 4
-precision = "PRECISION"
-dataset = { motion = { use = "motion" } }
-clip = { frames = FRAMES, size = PIXELS }
-backbone = { use = "s3d" }
-framework = { use = "moco", queue_size = 2048, drop_own_key = 1.0 }
-miner = { use = "cpr", stages = 7, ratio = 0.5, topk = 5 }
-launch = { device = "cpu", threads = 1 }
-
-[phase.rgb]
-views = ["rgb"]
-epochs = 1
-
-[phase.flow]
-views = ["flow"]
-epochs = 1
-
-[phase.cycle]
-views = ["rgb"]
-start_from = "rgb"
-mine_with = "flow"
-epochs = 1
-"""
+AS_PUBLISHED = (
+    "framework.queue_size=2048", "framework.drop_own_key=1.0", "miner.stages=7", "miner.ratio=0.5", "miner.topk=5",
+)  # fmt: skip
 
 VIDEOS = 9537
 """Training videos of UCF101."""
@@ -133,16 +107,6 @@ def embed(network: nn.Module, clip: Tensor) -> Tensor:
     return normalize(network(clip).flatten(1))
 
 
-def experiment(folder: Path, precision: str, frames: int = 16, size: int = 112) -> Resolved:
-    """The experiment whose step is measured."""
-    path = folder / f"{precision}.toml"
-    path.write_text(
-        EXPERIMENT.replace("PRECISION", precision).replace("FRAMES", f"{frames}").replace("PIXELS", f"{size}")
-    )
-    (resolved,) = resolve_all(path, builtin_registry())
-    return resolved
-
-
 def cycle(resolved: Resolved) -> AbstractContextManager[Trial]:
     """The product's step in the phase that mines."""
     return trial(resolved, resolved.phase("cycle"), torch.device("cpu"), VIDEOS)
@@ -162,9 +126,9 @@ def plainly(ours: Trial, resolved: Resolved) -> Callable[[], float]:
     return step
 
 
-def check(folder: Path) -> None:
+def check() -> None:
     """Print the losses of both in float64."""
-    resolved = experiment(folder, "float32", frames=8, size=64)
+    resolved = experiment(*AS_PUBLISHED, "clip.frames=8", "clip.size=64")
     with cycle(resolved) as ours:
         ours.stepper.module.double()
         theirs = plainly(ours, resolved)
@@ -184,11 +148,11 @@ def main() -> None:
     torch.manual_seed(0)
     say_bf16()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        check(folder)
+        check()
         precisions = ("float32", "bf16") if has_bf16() else ("float32",)
-        ours = {precision: stack.enter_context(cycle(experiment(folder, precision))) for precision in precisions}
-        theirs = plainly(ours["float32"], experiment(folder, "float32"))
+        by_name = {name: experiment(*AS_PUBLISHED, f'precision="{name}"') for name in precisions}
+        ours = {name: stack.enter_context(cycle(resolved)) for name, resolved in by_name.items()}
+        theirs = plainly(ours["float32"], by_name["float32"])
         print(f"first loss: plainly {theirs():.6f}", end="")
         for precision, way in ours.items():
             way.step()
