@@ -30,6 +30,7 @@ from cprspec.evaluation.features import Keeping, encode_videos
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.counting import CountedCollectives
 from cprspec.learning.ranks import Ranks
+from cprspec.processes import leave_untidied
 from cprspec.spec.schema import Launch
 from cprspec.training.exchanged import step_exchanges
 from cprspec.training.trial import trial
@@ -150,6 +151,7 @@ def measure(rank: int, world: int, folder: str, steps: int, names: Sequence[str]
             dist.barrier()
     if world > 1:
         dist.destroy_process_group()
+    leave_untidied(0)
 
 
 def main() -> None:

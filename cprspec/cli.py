@@ -282,6 +282,17 @@ def _only_a_parent(spec: Path, specs: list[Path]) -> bool:
 
 def main() -> NoReturn:
     """Run the command line; every expected failure is one line per problem and an exit code, never a traceback."""
+    try:
+        _main()
+    except SystemExit as end:
+        if "TORCHELASTIC_RUN_ID" in os.environ and isinstance(end.code, int):  # a rank that torchrun started
+            from cprspec.processes import leave
+
+            leave(end.code)
+        raise
+
+
+def _main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     arguments = [a for a in sys.argv[1:] if a != "--debug"]  # so that it may stand anywhere
     try:

@@ -7,6 +7,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from cprspec.processes import leave_untidied
+
 
 def on_ranks(world, function, *arguments):
     """What `function(rank, *arguments)` returns in each of `world` processes: tensors, or containers of them."""
@@ -22,3 +24,4 @@ def _rank(rank, world, folder, function, arguments):
         torch.save(function(rank, *arguments), Path(folder) / f"{rank}.pt")
     finally:
         dist.destroy_process_group()
+    leave_untidied(0)

@@ -1,18 +1,21 @@
 """Exact nearest neighbours by inner product, in tiles: memory depends on the tile, not on queries times gallery.
 
 The answer is that of the whole product in float32, to the bit: the rows with the highest scores, of equal ones the lower row
-first. (A shortlist in bf16, scored again in float32, was tried and is slower: docs/experiments.md.)
+first (on a GPU any). (A shortlist in bf16, scored again in float32, was tried and is slower: docs/experiments.md.)
 
 Shapes: Q queries, G gallery rows, F features, q and g of a tile, k neighbours, m candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from attrs import frozen
 from torch import Tensor
+
+from cprspec.learning.highest import highest
+from cprspec.learning.similarity import inner
 
 QUERIES_AT_ONCE, GALLERY_AT_ONCE = 256, 8192
 """The largest tile."""
@@ -21,7 +24,7 @@ _SCORES_AT_ONCE = 1 << 22
 """Scores of some queries with the whole gallery that are in memory at a time."""
 
 _FEWEST = 16
-"""Queries of a product: with fewer, BLAS takes another way, which gives other last bits."""
+"""Queries of a product: with fewer, the library takes another way, which gives other last bits."""
 
 
 @frozen(eq=False)
@@ -42,45 +45,30 @@ def score_rows(query_QF: Tensor, gallery_GF: Tensor) -> Iterator[tuple[slice, Te
 
 def nearest(query_QF: Tensor, gallery_GF: Tensor, top: int) -> Neighbours:
     """The `top` nearest rows of the gallery for each query; features are finite float32, `top` at least 1."""
-    tiles = gallery_GF.tensor_split(max(1, -(-len(gallery_GF) // GALLERY_AT_ONCE)))
-    found = [_over_tiles(query_qF, tiles, top) for query_qF in query_QF.split(QUERIES_AT_ONCE)]
-    return Neighbours(torch.cat([part.score_Qk for part in found]), torch.cat([part.row_Qk for part in found]))
-
-
-def _over_tiles(query_qF: Tensor, tiles: Sequence[Tensor], top: int) -> Neighbours:
-    """The best of all tiles; what came first stays first among equals."""
-    best = Neighbours(query_qF.new_empty(len(query_qF), 0), query_qF.new_empty((len(query_qF), 0), dtype=torch.int64))
+    queries = query_QF.split(QUERIES_AT_ONCE)
+    found = [
+        Neighbours(part.new_empty(len(part), 0), part.new_empty((len(part), 0), dtype=torch.int64)) for part in queries
+    ]
     start = 0
-    for gallery_gF in tiles:
-        here = _of_scores(_product(query_qF, gallery_gF), min(top, len(gallery_gF)))
-        score_qm = torch.cat([best.score_Qk, here.score_Qk], 1)
-        best = _first(score_qm, torch.cat([best.row_Qk, here.row_Qk + start], 1), top)
+    for gallery_gF in gallery_GF.tensor_split(max(1, -(-len(gallery_GF) // GALLERY_AT_ONCE))):
+        for number, query_qF in enumerate(queries):
+            row_qk, score_qk = highest(_product(query_qF, gallery_gF), None, top, ordered=True)
+            found[number] = _best_of(found[number], Neighbours(score_qk, row_qk + start), top)
         start += len(gallery_gF)
-    return best
+    return Neighbours(torch.cat([part.score_Qk for part in found]), torch.cat([part.row_Qk for part in found]))
 
 
 def _product(query_qF: Tensor, gallery_gF: Tensor) -> Tensor:
     if 0 < len(query_qF) < _FEWEST:
         padded = torch.cat([query_qF, query_qF.new_zeros(_FEWEST - len(query_qF), query_qF.shape[1])])
-        return (padded @ gallery_gF.T)[: len(query_qF)]
-    return query_qF @ gallery_gF.T
+        return inner(padded, gallery_gF)[: len(query_qF)]
+    return inner(query_qF, gallery_gF)
 
 
-def _of_scores(score_qg: Tensor, top: int) -> Neighbours:
-    """The `top` highest of a tile's scores."""
-    score_qk, row_qk = score_qg.topk(min(top + 1, score_qg.shape[1]))
-    # Which of equal scores topk takes is not said: where the next one is as high as its last, all are sorted.
-    tied_q = score_qk[:, top:].eq(score_qk[:, top - 1 : top]).any(1)
-    ascending_qk = row_qk[:, :top].sort(1).values
-    found = _first(score_qg.gather(1, ascending_qk), ascending_qk, top)
-    if bool(tied_q.any()):
-        every_g = torch.arange(score_qg.shape[1], device=score_qg.device)
-        whole = _first(score_qg[tied_q], every_g.expand(int(tied_q.sum()), -1), top)
-        found.score_Qk[tied_q], found.row_Qk[tied_q] = whole.score_Qk, whole.row_Qk
-    return found
-
-
-def _first(score_qm: Tensor, row_qm: Tensor, top: int) -> Neighbours:
-    """The `top` highest scores; equal ones stay in the order in which they stand."""
+def _best_of(before: Neighbours, here: Neighbours, top: int) -> Neighbours:
+    """The `top` highest of both; of equal ones those from before first."""
+    if not before.row_Qk.shape[1]:
+        return here
+    score_qm, row_qm = torch.cat([before.score_Qk, here.score_Qk], 1), torch.cat([before.row_Qk, here.row_Qk], 1)
     order_qk = score_qm.argsort(dim=1, descending=True, stable=True)[:, :top]
     return Neighbours(score_qm.gather(1, order_qk), row_qm.gather(1, order_qk))

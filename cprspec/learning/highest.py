@@ -17,6 +17,9 @@ from torch import Tensor
 
 Floats = NDArray[np.floating[Any]]
 
+_GROUP = 16
+"""Scores in a group, of which only the best is looked at first."""
+
 
 def exclude(excluded_NK: Tensor, *scores_NK: Tensor) -> None:
     """Set the scores of excluded rows to -inf, in place."""
@@ -70,7 +73,29 @@ def _highest(
 
 
 def _places(scores_NC: Floats, size: int) -> NDArray[np.int64]:
-    """Where the `size` highest scores of each query stand in `scores_NC`, flattened: as many for each query, ascending."""
+    """Where the `size` highest scores of each query stand in `scores_NC`, flattened: as many for each query, ascending.
+
+    A few of many are looked for only among scores that are as high as the last of the `size` highest groups, each by its best.
+    """
+    queries, count = scores_NC.shape
+    if size == 0 or count < 2 * _GROUP * size:
+        return _places_among_few(scores_NC, size)
+    groups = count // _GROUP
+    best_NG = scores_NC[:, : _GROUP * groups].reshape(queries, _GROUP, groups).max(1)
+    places = np.flatnonzero(scores_NC >= np.partition(best_NG, groups - size, axis=1)[:, groups - size, None])
+    found_N = np.bincount(places // count, minlength=queries)
+    if found_N.min() < size:  # there is a NaN, which hides what else is in its group
+        return _places_among_few(scores_NC, size)
+    if len(places) == queries * size:
+        return places
+    there_NM = np.arange(found_N.max()) < found_N[:, None]
+    places_NM, few_NM = np.zeros(there_NM.shape, np.int64), np.full(there_NM.shape, -np.inf, scores_NC.dtype)
+    places_NM[there_NM], few_NM[there_NM] = places, scores_NC.reshape(-1).take(places)
+    return places_NM.reshape(-1).take(_places_among_few(few_NM, size))
+
+
+def _places_among_few(scores_NC: Floats, size: int) -> NDArray[np.int64]:
+    """The same, by a look at each score."""
     queries, count = scores_NC.shape
     if size in (0, count):
         return np.arange(queries * size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import shlex
@@ -18,7 +17,7 @@ from attrs import evolve, frozen
 from cprspec import faults
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean, print_problems
 from cprspec.learning.ranks import LOST_PEER, LostPeerError
-from cprspec.processes import die_with_parent
+from cprspec.processes import die_with_parent, leave_untidied
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 from cprspec.training.division import check_ranks
@@ -255,8 +254,8 @@ def child_main(request: Request) -> Ending:
         rank = os.environ.get("RANK")
         print(clean(f"rank {rank} failed: {type(error).__name__}: {error}"), file=sys.stderr, flush=True)
         code = 1
-    # Taking torch apart takes a second, and nothing is left to do; with a lost peer in its groups it may take for ever.
-    atexit.register(os._exit, code)
+    # Tidying up would take a second, too, and with a lost peer in its groups perhaps for ever.
+    leave_untidied(code)
     if code:
         # Out here, where no traceback keeps the data workers' iterator alive: leaving would wait for them for ever.
         raise SystemExit(code)

@@ -48,6 +48,26 @@ def test_a_query_is_scored_as_among_others(queries):
     assert torch.equal(found.score_Qk, together.score_Qk[:queries])
 
 
+@pytest.mark.parametrize("gallery", [1, 2, 300, 9000])
+def test_nearest_are_the_highest_of_the_rows_of_scores(gallery):
+    generator = torch.Generator().manual_seed(0)
+    query_QF, gallery_GF = torch.randn(40, 70, generator=generator), torch.randn(gallery, 70, generator=generator)
+    whole = torch.cat([scores for _, scores in score_rows(query_QF, gallery_GF)])
+    torch.testing.assert_close(whole, query_QF @ gallery_GF.T, rtol=1e-5, atol=1e-4)
+    found = nearest(query_QF, gallery_GF, 7)
+    ordered = whole.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(found.score_Qk, ordered.values[:, :7])
+    assert torch.equal(found.row_Qk, ordered.indices[:, :7])
+
+
+def test_without_onednn(monkeypatch):
+    query_QF, gallery_GF = whole_numbers(20, 6, 2, 0), whole_numbers(64, 6, 2, 1)
+    with_it = nearest(query_QF, gallery_GF, 5)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    without = nearest(query_QF, gallery_GF, 5)
+    assert torch.equal(without.row_Qk, with_it.row_Qk) and torch.equal(without.score_Qk, with_it.score_Qk)
+
+
 def test_rows_of_scores(monkeypatch):
     monkeypatch.setattr(neighbours, "_SCORES_AT_ONCE", 20 * 50)
     query_QF, gallery_GF = whole_numbers(47, 4, 3, 0), whole_numbers(50, 4, 3, 1)

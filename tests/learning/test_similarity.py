@@ -25,9 +25,22 @@ def rows(count, seed):
     return normalize(torch.randn(count, D, generator=torch.Generator().manual_seed(seed)))
 
 
-def test_a_float32_bank_is_one_product():
-    query, bank = rows(N, 0), rows(K, 1)
-    assert torch.equal(similarity(query, bank), query @ bank.T)
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("queries", [0, 1, N, 200])
+def test_a_float32_bank_is_one_product(monkeypatch, queries, onednn):
+    if not onednn:
+        monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    query, bank = rows(queries, 0), rows(K, 1)
+    torch.testing.assert_close(similarity(query, bank), query @ bank.T, rtol=0, atol=3e-7)
+    assert torch.equal(similarity(query.double(), bank.double()), query.double() @ bank.double().T)
+
+
+def test_queries_that_learn_get_their_gradient():
+    query, bank = rows(N, 0).requires_grad_(), rows(K, 1)
+    (ours,) = torch.autograd.grad(similarity(query, bank).sum(), query)
+    torch.testing.assert_close(ours, bank.sum(0).expand_as(query))
+    with torch.no_grad():
+        assert not similarity(query, bank).requires_grad
 
 
 def test_a_bf16_bank_is_compared_as_float32(tile):

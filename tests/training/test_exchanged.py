@@ -14,6 +14,7 @@ from small_run import SPEC
 from cprspec.learning.counting import CountedCollectives
 from cprspec.mining.picks import RANKS_SHOWN
 from cprspec.models.encoders import build_encoder
+from cprspec.processes import leave_untidied
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.resolve import resolve
 from cprspec.training import exchanged, loop
@@ -80,6 +81,7 @@ def count_rank(me: int, port: int, folder: Path, cache: Path) -> None:
         for each in found:
             each["handed"] = [(handed.how, handed.size) for handed in each["handed"]]
         (folder / "counted.json").write_text(json.dumps(found))
+    leave_untidied(0)
 
 
 @pytest.fixture(scope="module")

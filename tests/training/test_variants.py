@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -127,8 +130,13 @@ def test_torchrun_and_two_launchers_are_two_ranks(cprspec, cprspec_session, tmp_
     second = cprspec_session("run", "small.toml", *at, "--node-rank", 1, folder=other, wait=False)
     cprspec("run", spec, *at, "--node-rank", 0)
     assert second.wait(60) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cprspec"]
+    subprocess.run(
+        [*command, "run", str(spec), "--runs", str(tmp_path / "torchrun")],
+        check=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
     elastic, nodes = the_run(tmp_path / "elastic"), the_run(tmp_path / "nodes")
-    assert losses(elastic) == losses(nodes)
+    assert losses(elastic) == losses(nodes) == losses(the_run(tmp_path / "torchrun"))
     assert weights(elastic, "cycle").keys() == weights(nodes, "cycle").keys()
 
 
