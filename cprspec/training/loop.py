@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from cprspec.models.parts import use_recompute
 from cprspec.runs import events
 from cprspec.runs.files import atomic_write_json
 from cprspec.runs.rank_state import SAVE, STEP
+from cprspec.training.ahead import Ahead
 from cprspec.training.feed import count_bad_clips, make_supply
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
@@ -37,22 +37,9 @@ from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
 from cprspec.training.snapshot import resume, save
-from cprspec.training.stepper import Batch, Picks, Stepper
+from cprspec.training.stepper import Picks, Stepper
 from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
-from cprspec.video.tray import Spent
-
-
-class Batches(Protocol):
-    """Where micro-batches come from: a supply (video/supply.py)."""
-
-    def __next__(self) -> Batch:
-        """The next micro-batch."""
-        ...
-
-    def take_spent(self) -> Spent:
-        """What the items given since this was last asked cost."""
-        ...
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
@@ -67,7 +54,8 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None
-    with writing(job) as writer, make_supply(job, tally) as batches:
+    with writing(job) as writer, make_supply(job, tally) as supply:
+        batches = Ahead(supply, job.ranks.device)
         while tally.epoch < phase.epochs:
             job.alive.place(phase.name, tally.epoch, job.global_step(tally))
             job.suffer("step", job.global_step(tally))
@@ -131,7 +119,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     ledger: Ledger,
     recorder: Recorder,
-    batches: Batches,
+    batches: Ahead,
     tally: Tally,
 ) -> None:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""
@@ -153,6 +141,10 @@ def train_step(
             micro_loss = stepper.forward(parallel, batch, micro)
             if not warm_up:
                 (micro_loss / phase.accumulate).backward()
+        asked = time.monotonic()
+        batches.look_ahead()  # while a GPU computes
+        job.alive.at(STEP)
+        wait_s += time.monotonic() - asked
         videos.append(batch["video"])
     record(stepper, ledger)
     recorder.add()

@@ -25,6 +25,7 @@ from cprspec.learning.ranks import Ranks
 from cprspec.models.encoders import build_encoder
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Phase, Resolved
+from cprspec.training.ahead import Ahead
 from cprspec.training.build import Start, build_stepper
 from cprspec.training.iic_stepper import IICStepper
 from cprspec.training.job import Allowed, Job, Tally
@@ -78,7 +79,7 @@ class Trial:
     optimizer: torch.optim.Optimizer
     ledger: Ledger
     recorder: Recorder
-    batches: Noise
+    batches: Ahead
 
     def step(self, number: int = 0) -> None:
         """Step `number` of the epoch; whether it is one that is logged depends on that."""
@@ -110,7 +111,8 @@ def trial(
         optimizer = phase.optimizer.build(stepper.encoder.parameters())
         ledger, recorder = make_ledger(job, stepper), Recorder(job, stepper)
         parallel = share_gradients(stepper.module) if ranks.world > 1 else stepper.module
-        yield Trial(job, stepper, parallel, miner, optimizer, ledger, recorder, Noise(job, resolved.views_of(phase)))
+        batches = Ahead(Noise(job, resolved.views_of(phase)), device)
+        yield Trial(job, stepper, parallel, miner, optimizer, ledger, recorder, batches)
 
 
 def made_up(videos: int, classes: int = CLASSES) -> Index:

@@ -63,7 +63,7 @@ ROWS = {
     "P10": Row("the port is taken: named with its owner", 3, P.port_in_use),
     "P10-two": Row("two runs of two ranks at once", 10, P.two_at_once),
     "P11": Row("no more memory (RLIMIT_AS, control group): named, goes on bit for bit", 10, M.out_of_memory),
-    "P12": Row("another number of ranks: refused, allowed by name, same videos", 4, P.other_world_size),
+    "P12": Row("other ranks (2 to 1, 1 to 2, 2 to 4): refused, allowed by name, same videos", 6, P.other_world_size),
     "P13": Row("other threads: a warning, and ten steps within 1e-5", 6, P.other_threads),
     "P14": Row("a loss that is not finite: no update, clips named", 10, P.not_finite),
     "P15": Row("the clock is set an hour on or back in a run: the same bits, no time below zero", 4, M.clock_set),

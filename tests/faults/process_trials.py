@@ -302,7 +302,7 @@ def two_at_once(lab: Lab, seed: int) -> None:
 def other_world_size(lab: Lab, seed: int) -> None:
     """P12: another number of ranks is refused, and allowed by name; every step then sees the same videos."""
     runs = _runs(lab, "P12", seed)
-    first, second = ((TWO, ()), ((), TWO))[seed % 2]
+    first, second = ((TWO, ()), ((), TWO), ((*TWO, "--set", "framework.bn_groups=4"), ("--nproc", 4)))[seed % 3]
     fault = "0:11:term:step:cycle"
     ended = lab.call("run", "small.toml", "--runs", runs, *first, *EVERY_STEP, fault=fault)
     assert ended.code == 143, ended.talk
