@@ -63,7 +63,7 @@ class Bank(nn.Module):
 
     @property
     def full(self) -> bool:
-        """Whether every row holds a clip; a full bank stays full, and is not looked at again, since a GPU would be waited for."""
+        """Whether every row holds a clip; a full bank stays full and is not looked at again, so that no GPU is waited for."""
         self._full = self._full or bool(self.filled_K.all())
         return self._full
 
