@@ -90,8 +90,12 @@ class Ranks:
 
 
 def pick_device(wish: str, local: int) -> torch.device:
-    """The device for local rank `local`: `auto` takes CUDA where there is one. CprspecError where `cuda` cannot be had."""
+    """The device for local rank `local`: `auto` takes CUDA where there is one. CprspecError where `cuda` cannot be had.
+
+    float32 is float32 there: torch's default is TF32 for convolutions, which keeps three digits, and not for matrix products.
+    """
     check_devices(wish, 1)
+    torch.backends.cudnn.allow_tf32 = False
     if wish == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     # Where each rank was shown a GPU of its own by its starter, they all count it as number 0.
