@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.kept import Kept
 from cprspec.evaluation.rows import RowFiles
 from cprspec.learning.convolutions import choose_convolutions
@@ -185,6 +186,11 @@ def _encode_part(
             rows[name].append(_video_feature(encoder, video[encoder.view][0], ranks.device))
     wait_for_all(ranks)  # hours may pass, and ranks are not in step
     part = {name: _gather_uneven(_joined(some, ranks), ranks) for name, some in rows.items()}
+    for name, feature_VF in part.items():
+        if broken := int((~feature_VF.isfinite()).any(1).sum()):
+            message = f"encoder '{name}' gives features that are not finite, for {broken} of {len(feature_VF)} videos"
+            hint = "its weights or the statistics of its batch norms are broken: train it anew"
+            raise CprspecError(Problem(message, hint=hint), exit_code=1)
     return {IDS: _gather_uneven(torch.cat(ids), ranks), **part}
 
 
@@ -212,5 +218,5 @@ def _gather_uneven(rows: Tensor, ranks: Ranks) -> Tensor:
     padded = rows.new_zeros(longest, *rows.shape[1:])
     padded[: len(rows)] = rows
     counts = gather_cat(torch.tensor([len(rows)], device=ranks.device)).tolist()
-    together = gather_cat(padded.to(ranks.device)).cpu().split(longest)
+    together = gather_cat(padded.to(ranks.device)).cpu().chunk(ranks.world) if longest else [rows] * ranks.world
     return torch.cat([part[:count] for part, count in zip(together, counts, strict=True)])

@@ -80,7 +80,7 @@ def mean_average_precision(ranked: Ranked) -> float:
 
 def _first_hit_rank(score_qG: Tensor, same_qG: Tensor) -> Tensor:
     nearest_q = score_qG.masked_fill(~same_qG, -torch.inf).amax(1)
-    ahead_q = ((score_qG >= nearest_q[:, None]) & ~same_qG).sum(1)
+    ahead_q = (~(score_qG < nearest_q[:, None]) & ~same_qG).sum(1)  # NaN gains nothing either
     return torch.where(same_qG.any(1), ahead_q, 2**62)
 
 

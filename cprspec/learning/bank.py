@@ -8,6 +8,8 @@ Shapes: K rows, D features, M new rows.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -45,9 +47,14 @@ class Bank(nn.Module):
         self.register_buffer("video_K", torch.full((size,), -1))
         self.register_buffer("source_K", torch.full((size,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self._full = False
 
     def __len__(self) -> int:
         return len(self.video_K)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._full = False
+        super()._load_from_state_dict(*args, **kwargs)
 
     @property
     def filled_K(self) -> Tensor:
@@ -56,8 +63,9 @@ class Bank(nn.Module):
 
     @property
     def full(self) -> bool:
-        """Whether every row holds a clip."""
-        return bool(self.filled_K.all())
+        """Whether every row holds a clip; a full bank stays full and is not looked at again, so that no GPU is waited for."""
+        self._full = self._full or bool(self.filled_K.all())
+        return self._full
 
     def siblings(self, source_N: Tensor) -> Tensor:
         """Which rows hold a clip of each query's own source, bool `[N,K]`."""

@@ -61,6 +61,7 @@ class Scores:
     _kept: dict[Plan, tuple[Tensor, Tensor, Tensor]] = field(factory=dict, init=False)
 
     @classmethod
+    @torch.no_grad()
     def of(
         cls, main_ND: Tensor, aux_ND: Tensor, bank_main_KD: Tensor, bank_aux_KD: Tensor, eligible_NK: Tensor
     ) -> Scores:

@@ -42,27 +42,32 @@ def gather_cat(x_N: Tensor) -> Tensor:
 def take(x_N: Tensor, order_M: Tensor) -> Tensor:
     """This rank's share of `all[order_M]`, where `all` is every rank's rows, `[N,...] -> [N,...]`.
 
-    `order_M` is a permutation of the M rows, the same on every rank. Only rows that a rank needs are sent to it, in the
-    type they have: shuffling uint8 clips costs one byte for each value.
+    `order_M` is a permutation of the M rows, on the CPU and the same on every rank, so that nothing here waits for a GPU. Only
+    rows that a rank needs are sent to it, in the type they have: shuffling uint8 clips costs one byte for each value.
     """
     world, n = world_size(), len(x_N)
     if len(order_M) != n * world:
         raise ValueError(f"an order of {len(order_M)} rows for {world} x {n}")
     if world == 1:
-        return x_N.detach()[order_M]
+        return x_N.detach()[_to(x_N, order_M)]
     me = rank()
     order_WN = order_M.view(world, n)
     owner_WN = order_WN // n
     # To each rank go my rows among those it asks for, in the order it asks.
-    sent = x_N.detach()[order_WN[owner_WN == me] % n].contiguous()
+    sent = x_N.detach()[_to(x_N, order_WN[owner_WN == me] % n)].contiguous()
     to_each = (owner_WN == me).sum(1).tolist()
     from_each = torch.bincount(owner_WN[me], minlength=world).tolist()
     arrived = torch.empty_like(x_N)
     dist.all_to_all_single(arrived, sent, from_each, to_each)
     # What arrived is grouped by sender; a stable sort by sender says where each row belongs.
     result = torch.empty_like(x_N)
-    result[owner_WN[me].argsort(stable=True)] = arrived
+    result[_to(x_N, owner_WN[me].argsort(stable=True))] = arrived
     return result
+
+
+def _to(x: Tensor, index: Tensor) -> Tensor:
+    """The index where `x` is; a GPU gets it without being waited for."""
+    return index.pin_memory().to(x.device, non_blocking=True) if x.device.type == "cuda" else index
 
 
 def inverse(order_M: Tensor) -> Tensor:

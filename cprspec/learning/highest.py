@@ -29,7 +29,7 @@ def exclude(excluded_NK: Tensor, *scores_NK: Tensor) -> None:
         return
     places = np.flatnonzero(excluded_NK.numpy())  # few as a rule: siblings
     for scores in scores_NK:
-        scores.numpy().reshape(-1)[places] = -np.inf
+        scores.view(-1).numpy()[places] = -np.inf
 
 
 def highest(scores_NK: Tensor, rows_NC: Tensor | None, size: int, *, ordered: bool) -> tuple[Tensor, Tensor]:
@@ -78,7 +78,7 @@ def _places(scores_NC: Floats, size: int) -> NDArray[np.int64]:
     A few of many are looked for only among scores that are as high as the last of the `size` highest groups, each by its best.
     """
     queries, count = scores_NC.shape
-    if size == 0 or count < 2 * _GROUP * size:
+    if 0 in (queries, size) or count < 2 * _GROUP * size:
         return _places_among_few(scores_NC, size)
     groups = count // _GROUP
     best_NG = scores_NC[:, : _GROUP * groups].reshape(queries, _GROUP, groups).max(1)

@@ -80,7 +80,11 @@ class Ranks:
 
 
 def pick_device(wish: str, local: int) -> torch.device:
-    """The device for local rank `local`: `auto` takes CUDA where there is one."""
+    """The device for local rank `local`: `auto` takes CUDA where there is one.
+
+    float32 is float32 there: torch's default is TF32 for convolutions, which keeps three digits, and not for matrix products.
+    """
+    torch.backends.cudnn.allow_tf32 = False
     if wish == "cuda" or (wish == "auto" and torch.cuda.is_available()):
         return torch.device("cuda", local % max(1, torch.cuda.device_count()))
     return torch.device("cpu")

@@ -19,16 +19,22 @@ TILE = 4096
 
 
 def inner(query_ND: Tensor, bank_KD: Tensor) -> Tensor:
-    """The dot products `[N,K]` of float32 rows, without a gradient: by oneDNN on a CPU, whose products take half of MKL's time
-    (`@`) on some processors, and as long on others."""
-    if (
-        query_ND.device.type != "cpu"
-        or not torch.backends.mkldnn.is_available()
-        or 0 in (*query_ND.shape, len(bank_KD))
-    ):
-        return query_ND @ bank_KD.T
+    """The dot products `[N,K]`, without a gradient: those of float32 rows on a CPU by oneDNN, whose products take half of MKL's
+    time (`@`) on some processors, and as long on others."""
     with torch.no_grad():
+        if not _onednn_takes(query_ND, bank_KD):
+            return query_ND @ bank_KD.T
         return linear(query_ND.to_mkldnn(), bank_KD).to_dense()
+
+
+def _onednn_takes(query_ND: Tensor, bank_KD: Tensor) -> bool:
+    return (
+        torch.backends.mkldnn.is_available()
+        and query_ND.device.type == "cpu"
+        and query_ND.dtype == bank_KD.dtype == torch.float32
+        and 0 not in (*query_ND.shape, len(bank_KD))
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def similarity(query_ND: Tensor, bank_KD: Tensor) -> Tensor:
@@ -37,7 +43,7 @@ def similarity(query_ND: Tensor, bank_KD: Tensor) -> Tensor:
         scores_NK: Tensor = _InTiles.apply(query_ND, bank_KD)
         return scores_NK
     learns = torch.is_grad_enabled() and query_ND.requires_grad
-    return query_ND @ bank_KD.T if learns or query_ND.dtype != torch.float32 else inner(query_ND, bank_KD)
+    return query_ND @ bank_KD.T if learns else inner(query_ND, bank_KD)
 
 
 class _InTiles(torch.autograd.Function):
@@ -48,7 +54,7 @@ class _InTiles(torch.autograd.Function):
         ctx.save_for_backward(bank_KD)
         scores_NK = query_ND.new_empty(len(query_ND), len(bank_KD))
         for scores, rows in zip(scores_NK.split(TILE, dim=1), bank_KD.split(TILE), strict=True):
-            scores.copy_(query_ND @ rows.to(query_ND.dtype).T)
+            scores.copy_(inner(query_ND, rows.to(query_ND.dtype)))
         return scores_NK
 
     @staticmethod

@@ -1,11 +1,13 @@
 """What `cprspec bench mine` measures: how long mining for one batch takes, by the size of the bank and the number of stages.
 
 Embeddings are random unit vectors of the phase's own size, as many queries as a micro-batch has clips, one row in a hundred not
-eligible. Where steps are measured too (training/trial.py), mining is told as a share of one.
+eligible; IIC mines for both views. Banks take turns, so that none is in the processor's cache, as after the networks of a step.
+Where steps are measured too (training/trial.py), mining is told as a share of one.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import attrs
@@ -26,6 +28,9 @@ STAGES = (1, 3, 5, 7)
 
 LARGER = (1, 4, 16)
 """Banks that are tried, as multiples of the phase's own."""
+
+COLD = 64 << 20
+"""Bytes of banks that take turns: more than a processor's cache holds."""
 
 NOTICED = 0.05
 """The share of a step from which mining is worth a thought."""
@@ -55,7 +60,8 @@ def measure(
     cases = [(own * times, one) for times in LARGER for one in _miners(miner)]
     rows = []
     for number, (bank, one) in enumerate(cases, 1):
-        took = _seconds(one, (queries, bank, embedding), dtype, device, seconds / len(cases))
+        once = _seconds(one, (queries, bank, embedding), dtype, device, seconds / len(cases))
+        took = phase.framework.views_per_phase * once
         share = None if step_s is None else took / step_s
         rows.append(
             {
@@ -90,10 +96,14 @@ def _seconds(
     def rows(count: int) -> torch.Tensor:
         return normalize(torch.randn(count, size, device=device, generator=generator))
 
-    views = [rows(queries), rows(queries), rows(bank).to(dtype), rows(bank).to(dtype)]
+    copies = max(1, COLD // (2 * bank * size * dtype.itemsize))
+    banks = itertools.cycle([(rows(bank).to(dtype), rows(bank).to(dtype)) for _ in range(copies)])
+    views = (rows(queries), rows(queries))
     eligible_NK = torch.rand(queries, bank, device=device, generator=generator) > 0.01
     mine = miner.build()
-    return median_seconds(lambda: mine(*views, eligible_NK, generator=generator), device, at_least_s=seconds)
+    return median_seconds(
+        lambda: mine(*views, *next(banks), eligible_NK, generator=generator), device, at_least_s=seconds
+    )
 
 
 def verdict(found: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ class MoCoStepper:
             mining,
             video_N,
             job.source_V[video_N],
-            permutation_M=torch.from_numpy(order).to(device),
+            permutation_M=torch.from_numpy(order),
             drop_own=self._drop_own,
             allowed_NK=job.alike(video_N, self.model.bank.video_K),
             generator=picks_generator(phase.seed, (*at, job.ranks.rank), device),

@@ -71,7 +71,7 @@ def with_laps(steps: Trial, laps: Laps) -> tuple[Trial, TimedStepper]:
 
 def counted_operations(steps: Trial) -> dict[str, float]:
     """Operations of one step by part."""
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm}) as counter:
+    with FlopCounterMode(display=False, custom_mapping=NOT_COUNTED) as counter:
         laps = Laps(steps.job.ranks.device, counter.get_total_flops)
         counted, stepper = with_laps(steps, laps)
         counted.step()
@@ -82,6 +82,15 @@ def counted_operations(steps: Trial) -> dict[str, float]:
 def _baddbmm(_: Sequence[int], a: Sequence[int], b: Sequence[int], *__: object, **___: object) -> int:
     """Operations of torch.baddbmm_ (models/separable.py), by the shapes of its factors; torch counts it only out of place."""
     return 2 * math.prod(a) * b[2]
+
+
+def _onednn_linear(a: Sequence[int], b: Sequence[int], *_: object, **__: object) -> int:
+    """Operations of oneDNN's products of float32 rows (learning/similarity.py)."""
+    return 2 * math.prod(a) * b[0]
+
+
+NOT_COUNTED = {torch.ops.aten.baddbmm_: _baddbmm, torch.ops.aten.mkldnn_linear: _onednn_linear}
+"""Products that torch's counter does not know."""
 
 
 def timed_parts(steps: Trial, seconds: float, progress: Progress | None) -> tuple[dict[str, float], float]:

@@ -11,6 +11,7 @@ from torch.nn.functional import max_pool3d, normalize
 from torch.testing import assert_close
 
 from cprspec.components.views import Residual, Rgb
+from cprspec.errors import CprspecError
 from cprspec.evaluation import features
 from cprspec.evaluation.features import FrozenEncoder, Keeping, encode_videos
 from cprspec.evaluation.kept import Kept
@@ -94,6 +95,16 @@ def test_features_by_definition():
                     max_pool3d(map_, (1, 2, 2)).flatten() if flat else normalize(map_.mean((0, 2, 3, 4)), dim=0)
                 )
             assert_close(found[name][row], torch.stack(each).mean(0), atol=1e-5, rtol=1e-5)
+
+
+def test_features_that_are_not_finite_are_refused():
+    named = encoders()
+    with torch.no_grad():
+        next(named["flat"].network.parameters()).fill_(torch.nan)
+    with pytest.raises(
+        CprspecError, match=f"encoder 'net/rgb' gives features that are not finite, for {VIDEOS} of {VIDEOS}"
+    ):
+        encode_videos(named, MadeClips(), HERE, one_rank())
 
 
 @pytest.mark.parametrize("videos", [0, 3, 4, 9, 12])

@@ -55,6 +55,13 @@ def test_a_constant_encoder_gains_nothing():
     assert recall_at(rank(torch.zeros(4, 2), torch.ones(4, 2), labels, labels), (1, 3, 4)) == {1: 0, 3: 0, 4: 1}
 
 
+@pytest.mark.parametrize("where", ["queries", "gallery"])
+def test_features_that_are_not_numbers_gain_nothing(where):
+    labels, test, train = torch.tensor([0, 1, 2, 3]), torch.eye(4), torch.eye(4)
+    (test if where == "queries" else train)[:] = torch.nan
+    assert recall_at(rank(test, train, labels, labels), (1, 3, 4)) == {1: 0, 3: 0, 4: 1}
+
+
 def test_many_queries_are_ranked_in_parts():
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(600, 20, generator=generator)

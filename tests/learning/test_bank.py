@@ -41,6 +41,13 @@ def test_before_it_is_full():
     bank.enqueue(batch(0, 2)[0], None, *batch(0, 2)[1:])
     assert bank.filled_K.tolist() == [True, True, False, False, False, False]
     assert bank.source_K.tolist() == [0, 0, -1, -1, -1, -1]
+    assert not bank.full
+    early = {name: tensor.clone() for name, tensor in bank.state_dict().items()}
+    for start in (2, 4):
+        bank.enqueue(batch(start, 2)[0], None, *batch(start, 2)[1:])
+    assert bank.full
+    bank.load_state_dict(early)
+    assert not bank.full
 
 
 def test_it_travels_in_a_state_dict():

@@ -43,6 +43,12 @@ def test_as_by_sorting(kind, queries, bank, size, seed):
         assert (highest(torch.from_numpy(scores_NK), None, size, ordered=True)[0].numpy() == wanted).all()
 
 
+@pytest.mark.parametrize("bank", [3, 1000])
+def test_no_queries(bank):
+    rows, scores = highest(torch.empty(0, bank), None, 5, ordered=True)
+    assert rows.shape == scores.shape == (0, min(5, bank))
+
+
 @pytest.mark.parametrize("value", [0.0, -np.inf, np.nan])
 def test_of_equal_scores_the_lowest_rows(value):
     scores_NK = torch.full((3, 500), value)

@@ -11,7 +11,7 @@ from cprspec.learning.bank import Bank
 from cprspec.learning.cascade import Cascade
 from cprspec.learning.iic import IIC, move_rows
 from cprspec.learning.moco import MoCo
-from cprspec.learning.similarity import similarity
+from cprspec.learning.similarity import inner, similarity
 
 N, K, D = 5, 11, 8
 
@@ -33,6 +33,14 @@ def test_a_float32_bank_is_one_product(monkeypatch, queries, onednn):
     query, bank = rows(queries, 0), rows(K, 1)
     torch.testing.assert_close(similarity(query, bank), query @ bank.T, rtol=0, atol=3e-7)
     assert torch.equal(similarity(query.double(), bank.double()), query.double() @ bank.double().T)
+
+
+def test_products_within_autocast_and_of_other_types():
+    query, bank = rows(N, 0), rows(K, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(inner(query, bank), query @ bank.T)
+    for dtype in (torch.float64, torch.bfloat16):
+        assert torch.equal(inner(query.to(dtype), bank.to(dtype)), query.to(dtype) @ bank.to(dtype).T)
 
 
 def test_queries_that_learn_get_their_gradient():

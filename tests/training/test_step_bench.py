@@ -2,12 +2,14 @@
 
 import json
 
+import attrs
 import pytest
 import torch
 from small_run import SPEC
 from typer.testing import CliRunner
 
 from cprspec.cli import app
+from cprspec.components.frameworks import IIC
 from cprspec.errors import CprspecError
 from cprspec.evaluation import search_bench
 from cprspec.spec.registry import builtin_registry
@@ -63,6 +65,9 @@ def test_operations_are_those_of_the_networks(resolved):
     assert forward > 0
     assert operations["key"] == operations["sampler"] == forward
     assert forward < operations["backward"] <= 2 * forward
+    assert (
+        operations["mining"] == 2 * 2 * phase.batch_size * phase.framework.queue_size * 16
+    )  # both views, 16 dimensions
 
 
 FOUND = {
@@ -111,3 +116,14 @@ def test_commands(tmp_path, command, options, facts):
     lines = {"step": step_bench, "mine": mine_bench, "search": search_bench}[command].lines(found)
     assert lines[-1] == found["verdict"]
     assert {"step": "whole step", "mine": "the phase's own", "search": "50 of 60"}[command] in "\n".join(lines)
+
+
+def test_mining_for_both_views_counts_twice(resolved, monkeypatch):
+    monkeypatch.setattr(mine_bench, "_seconds", lambda *_: 0.25)
+    phase = resolved.phase("cycle")
+    one = mine_bench.measure(resolved, phase, 40, 0.1, model=False)
+    both = mine_bench.measure(
+        resolved, attrs.evolve(phase, framework=IIC(negatives=16, bn_groups=2)), 40, 0.1, model=False
+    )
+    assert {row["mining_s"] for row in one["banks"]} == {0.25}
+    assert {row["mining_s"] for row in both["banks"]} == {0.5}
