@@ -73,7 +73,7 @@ class Linear(Evaluator):
     l2: bool = option(True, help="normalise features to unit length")
     batch_norm: bool = option(True, help="batch norm between feature and linear layer")
     epochs: int = option(100, help="passes over the training videos", ge=1)
-    batch_size: int = option(1024, help="largest number of videos in a step", ge=2)
+    batch_size: int = option(1024, help="largest number of videos in a step; for 2 and batch norm, 3", ge=2)
     lr: float = option(1.0, help="learning rate", gt=0)
     momentum: float = option(0.9, help="share of the last step that is kept", ge=0, lt=1)
     weight_decay: float = option(1e-3, help="L2 term", ge=0)
@@ -120,7 +120,10 @@ class Classifier(Evaluator):
         0, help="training videos held out; the epoch with their lowest loss is tested. 0: none, the last epoch", ge=0
     )
     patience: int = option(
-        0, help="epochs without a lower validation loss before the learning rate falls; 0: it falls at milestones", ge=0
+        0,
+        help="epochs without a validation loss lower by a ten-thousandth before the learning rate falls; 0: it falls at"
+        " milestones",
+        ge=0,
     )
     least_lr: float = option(0.0, help="the learning rate of the head does not fall below this", ge=0)
     augment: str = option(

@@ -25,6 +25,7 @@ from cprspec.evaluation.encoders import Trained, encoder_of
 from cprspec.evaluation.features import encode_videos
 from cprspec.evaluation.finetune import Task, train_classifier
 from cprspec.evaluation.kept import Kept
+from cprspec.learning.convolutions import choose_convolutions
 from cprspec.models.frozen import freeze
 from cprspec.models.heads import ClassHead, Classifier
 from cprspec.models.parts import use_recompute
@@ -111,19 +112,15 @@ class Study:
 def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor, Tensor]:
     """Train and test the classifier of a study: ids `[V]` of the test videos, ascending, and class probabilities `[V,C]`."""
     options, trained, name = study.options, study.trained, study.kept_as
-    network = encoder_of(study.encoder, trained)
-    to_input = Normalise(study.views[study.view])
-    head = ClassHead(
-        network.feature_size, len(study.index.classes), l2=options.l2, batch_norm=options.batch_norm,
-        dropout=options.dropout, seed=trained.resolved.seed,
-    )  # fmt: skip
-    model = Classifier(network, head, frozen=options.train == "head")
-    use_recompute(model.backbone, trained.resolved.launch.checkpoint_activations)
-    answering = Answering(model, study.view, to_input, options.mean_of)
     train_ids, held_out_ids = split_off(study.labelled("train"), options.validation, trained.resolved.seed)
-    batch_size = min(options.batch_size, len(train_ids) // trained.ranks.world * trained.ranks.world)
-    if batch_size < 2:
+    world = trained.ranks.world
+    batch_size = min(options.batch_size, len(train_ids) // world * world)
+    if batch_size < (2 * world if options.batch_norm else 2):  # batch norm needs two clips on each rank
         raise CprspecError(f"evaluation of {study.encoder}: {len(train_ids)} labelled videos are too few to train on")
+    autocast = torch.bfloat16 if study.phase.precision == "bf16" else None
+    to_input = Normalise(study.views[study.view])
+    model = build_classifier(study, batch_size // world, autocast)
+    answering = Answering(model, study.view, to_input, options.mean_of)
     train_classifier(
         Task(
             name=name,
@@ -142,7 +139,7 @@ def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor,
             batches=lambda epoch, step: _supply(study, train_ids, batch_size, epoch, step),
             label_V=torch.from_numpy(study.index.labels),
             held_out=(lambda: held_out_loss(study, model, answering, held_out_ids)) if len(held_out_ids) else None,
-            autocast=torch.bfloat16 if study.phase.precision == "bf16" else None,
+            autocast=autocast,
             trained=trained,
             kept=study.kept,
             heard=heard,
@@ -150,6 +147,23 @@ def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor,
     )
     freeze(model)
     return test(study, answering)
+
+
+def build_classifier(study: Study, clips: int, autocast: torch.dtype | None) -> Classifier:
+    """The classifier before training, on the rank's device, computed as `launch` has it for `clips` clips of a rank."""
+    options, resolved, ranks = study.options, study.trained.resolved, study.trained.ranks
+    network = encoder_of(study.encoder, study.trained)
+    head = ClassHead(
+        network.feature_size, len(study.index.classes), l2=options.l2, batch_norm=options.batch_norm,
+        dropout=options.dropout, seed=resolved.seed,
+    )  # fmt: skip
+    model = Classifier(network, head, frozen=options.train == "head").to(ranks.device)
+    choose_convolutions(
+        model, resolved.launch.convolutions, model.backbone, study.clip, max(2, min(8, clips)), ranks,
+        autocast=autocast, learning=not model.frozen,
+    )  # fmt: skip
+    use_recompute(model.backbone, resolved.launch.checkpoint_activations)
+    return model
 
 
 def split_off(ids: Ints, count: int, seed: int) -> tuple[Ints, Ints]:

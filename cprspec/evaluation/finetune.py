@@ -35,19 +35,24 @@ from cprspec.video.supply import Supply
 DROPOUT = 211
 """Stream of random numbers."""
 
+THRESHOLD = 1e-4
+"""A plateau ends with a loss that is lower by this share: the default of torch's ReduceLROnPlateau, which IIC's code uses."""
+
 
 @define
 class Place:
     """How far training is: `epoch` and `step` are the next ones, `loss` the sum over the epoch's steps so far.
 
     `replaced`, `told`: of clips that cannot be read (bad_clips.py).
-    For a plateau: the lowest validation loss, how many epochs ago that was, and the factor on the learning rate.
+    `lowest` is the lowest validation loss. For a plateau: the loss that it began with, how many epochs ago that was, and the
+    factor on the learning rate.
     """
 
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
     lowest: float = math.inf
+    plateau: float = math.inf
     waited: int = 0
     factor: float = 1.0
     replaced: int = 0
@@ -163,21 +168,27 @@ def finish_epoch(task: Task, place: Place, best: dict[str, Tensor]) -> None:
     task.heard(place.epoch, place.loss / task.steps_per_epoch)
     if task.held_out is not None:
         take_from_first(task.model, task.trained.ranks)
-        judge_epoch(place, task.held_out(), task.options)
-        if place.waited == 0:
+        if judge_epoch(place, task.held_out(), task.options):
             best.update({key: value.detach().clone() for key, value in task.model.state_dict().items()})
         task.model.train()
     place.epoch, place.step, place.loss, place.replaced = place.epoch + 1, 0, 0.0, 0
 
 
-def judge_epoch(place: Place, loss: float, options: Options) -> None:
-    """Take note of a validation loss: after more than `patience` epochs without a lower one the learning rate falls."""
-    if loss < place.lowest:
-        place.lowest, place.waited = loss, 0
-        return
+def judge_epoch(place: Place, loss: float, options: Options) -> bool:
+    """Take note of a validation loss, and say whether it is the lowest.
+
+    After more than `patience` epochs on a plateau the learning rate falls.
+    """
+    lowest = loss < place.lowest
+    if lowest:
+        place.lowest = loss
+    if loss < place.plateau * (1 - THRESHOLD):
+        place.plateau, place.waited = loss, 0
+        return lowest
     place.waited += 1
     if options.patience and place.waited % (options.patience + 1) == 0:
         place.factor *= options.gamma
+    return lowest
 
 
 def keep(task: Task, optimizer: torch.optim.Optimizer, place: Place, best: dict[str, Tensor]) -> None:
@@ -185,8 +196,8 @@ def keep(task: Task, optimizer: torch.optim.Optimizer, place: Place, best: dict[
     tensors = {f"model.{key}": value for key, value in task.model.state_dict().items()}
     tensors |= {f"best.{key}": value for key, value in best.items()}
     tensors |= optimizer_tensors(task.model, optimizer)
-    facts = {**asdict(place), "lowest": None if place.lowest == math.inf else place.lowest}
-    task.kept.put(f"{task.name}@training", tensors, {**facts, "world": task.trained.ranks.world})
+    facts = {**asdict(place), "world": task.trained.ranks.world}
+    task.kept.put(f"{task.name}@training", tensors, {k: None if v == math.inf else v for k, v in facts.items()})
 
 
 def restore(task: Task, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]) -> Place:
@@ -201,7 +212,9 @@ def restore(task: Task, optimizer: torch.optim.Optimizer, best: dict[str, Tensor
     task.model.load_state_dict(_under("model.", tensors))
     best.update({key: value.to(task.trained.ranks.device) for key, value in _under("best.", tensors).items()})
     restore_optimizer(task.model, optimizer, tensors)
-    return Place(**{**facts, "lowest": math.inf if facts["lowest"] is None else facts["lowest"]})
+    facts.setdefault("plateau", facts["lowest"])  # earlier versions did not tell them apart
+    facts |= {key: math.inf for key, value in facts.items() if value is None}
+    return Place(**facts)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -36,8 +36,10 @@ def train_head(
     sgd = SGD(lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
     schedule = Step(milestones=options.milestones, gamma=options.gamma)
     optimizer = sgd.build(head.parameters())
-    # Equal parts of at most batch_size: no video is left out, and none is alone, for which batch norm has no variance.
-    steps = -(-len(label_V) // options.batch_size)
+    # Equal parts of at most batch_size, and no video is left out. Of one alone batch norm has no variance: where parts of
+    # two would leave one, a part has three.
+    least = 2 if options.batch_norm else 1
+    steps = min(-(-len(label_V) // options.batch_size), len(label_V) // least)
     for epoch in range(options.epochs):
         optimizer.param_groups[0]["lr"] = options.lr * schedule.factor(epoch, options.epochs)
         order = torch.from_numpy(generator(seed, ORDER, epoch).permutation(len(label_V)))

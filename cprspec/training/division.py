@@ -25,8 +25,13 @@ def check_ranks(resolved: Resolved, world: int) -> None:
             hint = f"another --nproc, or --set framework.bn_groups={world}, which is another method"
             problems.append(Problem(message, hint=hint))
     for name, evaluator in resolved.evaluate.items():
-        if isinstance(evaluator, Classifier) and evaluator.batch_size % world:
+        if not isinstance(evaluator, Classifier):
+            continue
+        if evaluator.batch_size % world:
             message = f"evaluation '{name}': batch_size {evaluator.batch_size} does not divide over {world} ranks"
             problems.append(Problem(message, hint="choose --nproc so that it does"))
+        elif evaluator.batch_norm and evaluator.batch_size == world:
+            message = f"evaluation '{name}': batch_size {world} is one clip on each of {world} ranks, and batch_norm needs two"
+            problems.append(Problem(message, hint="a larger batch_size, fewer --nproc, or batch_norm = false"))
     if problems:
         raise CprspecError(problems)

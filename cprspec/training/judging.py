@@ -58,6 +58,7 @@ class _Epoch:
 
     query_M: Ints
     selected_MP: Ints
+    column_MP: Ints
     right_MP: NDArray[np.bool_]
     judged_MP: NDArray[np.bool_]
     by_source: ClassRecall
@@ -68,6 +69,7 @@ def judge(
     facts: Facts,
     query_M: Ints,
     selected_MP: Ints,
+    column_MP: Ints,
     counts: Ints | None,
     *,
     epoch: int,
@@ -78,7 +80,8 @@ def judge(
 ) -> MiningTable:
     """The table of one epoch in which `query_M` selected `selected_MP` (-1: none); `counts` are its summed `stage_counts`.
 
-    `ranks`: for some queries the rank `[P,S]` of each of their picks among the survivors of each stage.
+    `column_MP`: where each pick stood among what the miner gave, which is its rank. `ranks`: for some queries the rank
+    `[P,S]` of each of their picks among the survivors of each stage.
     """
     label_V = facts.label_V
     labelled = bool((label_V[facts.usable_V] >= 0).any())
@@ -99,6 +102,7 @@ def judge(
     seen = _Epoch(
         query_M,
         selected_MP,
+        column_MP,
         true_positives(query_M, selected_MP, label_V, facts.source_V),
         judged_MP,
         by_source=recall(facts.source_V),
@@ -185,7 +189,7 @@ def _example(facts: Facts, seen: _Epoch, m: int, ranks_PS: Ints | None) -> Examp
         video = int(seen.selected_MP[m, column])
         mined.append(
             MinedVideo(
-                rank=column,
+                rank=int(seen.column_MP[m, column]),
                 video=video,
                 name=facts.video_name(video),
                 label=facts.class_name(int(facts.label_V[video])),

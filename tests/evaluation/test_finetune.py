@@ -1,5 +1,6 @@
 """Training a classifier: what learns and how fast, the plateau, and that going on equals never having stopped."""
 
+import math
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,7 +13,15 @@ from torch import nn
 from cprspec.components.evaluators import Classifier as Options
 from cprspec.errors import CprspecError
 from cprspec.evaluation.bad_clips import BadClips
-from cprspec.evaluation.finetune import Place, Task, build_optimizer, judge_epoch, set_learning_rate, train_classifier
+from cprspec.evaluation.finetune import (
+    Place,
+    Task,
+    build_optimizer,
+    judge_epoch,
+    restore,
+    set_learning_rate,
+    train_classifier,
+)
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
 from cprspec.models.heads import ClassHead, Classifier, Encoder
@@ -153,16 +162,26 @@ def test_the_backbone_learns_at_its_own_rate_and_falls_at_milestones():
         assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([lr, lr / 10])
 
 
-def test_a_plateau_lowers_the_rate_as_torch_does():
-    losses = [3.0, 2.0, 2.5, 2.5, 2.5, 1.9, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [3.0, 2.0, 2.5, 2.5, 2.5, 1.9, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0],
+        [2 - 6e-5 * epoch for epoch in range(30)],  # each hardly lower, some of them together more
+        [2 * (1 - 9e-6) ** epoch for epoch in range(30)],
+        [2.0, math.nan, math.inf, 2.0, 1.9999, 1.9998, 1.9997, 0.0, 0.0, 0.0, 0.0],
+    ],
+)
+def test_a_plateau_lowers_the_rate_as_torch_does(losses):
     options = Options(patience=2, gamma=0.5, validation=1, lr=1.0)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, threshold=0.0)
-    place = Place()
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
+    place, lowest = Place(), math.inf
     for loss in losses:
-        judge_epoch(place, loss, options)
+        assert judge_epoch(place, loss, options) == (loss < lowest), "any lower loss has the best weights"
+        lowest = min(lowest, loss)
         theirs.step(loss)
         assert place.factor == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert place.factor < 1
 
 
 def test_the_epoch_with_the_lowest_validation_loss_is_tested(tmp_path):
@@ -178,6 +197,20 @@ def test_the_epoch_with_the_lowest_validation_loss_is_tested(tmp_path):
     second, _ = task(tmp_path / "c", options, losses=[3.0, 4.0])
     train_classifier(second)
     assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), two.model.parameters(), strict=True))
+
+
+def test_what_an_earlier_version_kept_has_its_lowest_loss_as_plateau(tmp_path):
+    options = Options(epochs=4, milestones=(), validation=1, patience=50, dropout=0.5)
+    first, _ = task(tmp_path, options, losses=[2.0, 1.0], stop_after=8)
+    with pytest.raises(StopHereError):
+        train_classifier(first)
+    tensors, facts = first.kept.get("data@rgb@training")
+    assert facts.pop("plateau") == facts["lowest"] == 1.0
+    second, _ = task(tmp_path, options)
+    for lowest, expected in ((1.0, 1.0), (None, math.inf)):
+        second.kept.put("data@rgb@training", tensors, {**facts, "lowest": lowest})
+        place = restore(second, build_optimizer(second.model, options), {})
+        assert (place.plateau, place.lowest, place.epoch) == (expected, expected, 2)
 
 
 def test_a_loss_that_is_not_finite_ends_it(tmp_path):

@@ -117,6 +117,21 @@ def test_a_linear_probe_on_equal_parts_is_sgd_by_hand():
     assert_close(found.linear.bias, weights[1])
 
 
+@pytest.mark.parametrize("batch_size", [2, 3, 4])
+@pytest.mark.parametrize("videos", range(2, 12))
+def test_no_video_is_alone_where_batch_norm_needs_company(monkeypatch, videos, batch_size):
+    parts = []
+    step = torch.nn.functional.cross_entropy
+    monkeypatch.setattr("cprspec.evaluation.linear.cross_entropy", lambda s, y: parts.append(len(y)) or step(s, y))
+    feature, label = torch.randn(videos, 3), torch.arange(videos) % 2
+    for batch_norm in (True, False):
+        parts.clear()
+        train_head(feature, label, 2, Linear(epochs=1, batch_size=batch_size, batch_norm=batch_norm), seed=0)
+        assert sum(parts) == videos
+        assert max(parts) <= (max(3, batch_size) if batch_norm else batch_size)
+        assert min(parts) >= (2 if batch_norm else 1)
+
+
 def test_too_little_to_probe():
     with pytest.raises(CprspecError, match="two labelled training videos"):
         train_head(torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64), 2, Linear(), seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -103,6 +104,94 @@ def test_what_does_not_say_its_order_stays():
     expected = network.eval()(clip)
     assert len(norms(freeze(network))) == 2
     assert torch.equal(network(clip), expected)
+
+
+def conv(channels=3):
+    return nn.Conv3d(3, channels, 3, padding=1)
+
+
+def shared_relu():
+    relu = nn.ReLU(inplace=True)
+    return nn.Sequential(conv(), nn.BatchNorm3d(3), relu, conv(), relu, nn.BatchNorm3d(3))
+
+
+def shared_convolution():
+    own = conv()
+    return nn.Sequential(own, nn.BatchNorm3d(3), nn.ReLU(), own, nn.ReLU(), own, nn.BatchNorm3d(3))
+
+
+def shared_norm():
+    norm = nn.BatchNorm3d(3)
+    return nn.Sequential(conv(), norm, nn.ReLU(), norm, conv(), norm)
+
+
+def shared_sequence():
+    within = nn.Sequential(nn.ReLU(), conv())
+    return nn.Sequential(within, nn.BatchNorm3d(3), within, nn.Sequential(within, nn.BatchNorm3d(3)))
+
+
+def transposed():
+    return nn.Sequential(nn.ConvTranspose3d(3, 3, 2), nn.BatchNorm3d(3))
+
+
+def weight_normed():
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(conv()), nn.BatchNorm3d(3))
+
+
+def weight_normed_the_old_way():
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        return nn.Sequential(nn.utils.weight_norm(conv()), nn.BatchNorm3d(3))
+
+
+def hooked(place, *, before=False):
+    network = nn.Sequential(nn.Sequential(nn.ReLU(), conv()), nn.BatchNorm3d(3))
+    layer = network.get_submodule(place)
+    if before:
+        layer.register_forward_pre_hook(lambda _, given: (given[0] * given[0],))
+    else:
+        layer.register_forward_hook(lambda _, given, out: out * out)
+    return network
+
+
+def forward_of_its_own():
+    class Standardised(nn.Conv3d):
+        """Weights that are not used as they are."""
+
+        def forward(self, x):
+            return self._conv_forward(x, self.weight / self.weight.std(), self.bias)
+
+    return nn.Sequential(Standardised(3, 3, 1), nn.BatchNorm3d(3))
+
+
+@pytest.mark.parametrize(
+    ("build", "left"),
+    [
+        (shared_relu, 1),
+        (shared_convolution, 0),
+        (shared_norm, 1),
+        (shared_sequence, 2),
+        (transposed, 1),
+        (weight_normed, 1),
+        (weight_normed_the_old_way, 1),
+        (partial(hooked, "0.1"), 1),
+        (partial(hooked, "0.1", before=True), 1),
+        (partial(hooked, "0"), 1),
+        (partial(hooked, "1"), 1),
+        (partial(hooked, "1", before=True), 1),
+        (forward_of_its_own, 1),
+    ],
+)
+def test_only_what_stays_the_same_is_folded(build, left):
+    torch.manual_seed(0)
+    network, clip = build().double(), torch.randn(2, 3, 4, 6, 6, dtype=torch.float64)
+    for norm in norms(network):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias)
+    network.train()(clip)
+    expected = network.eval()(clip)
+    found = freeze(network)(clip)
+    torch.testing.assert_close(found, expected)
+    assert len(norms(network)) == left
 
 
 def test_freezing_twice_is_freezing_once():

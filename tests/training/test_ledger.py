@@ -10,7 +10,8 @@ import torch
 
 from cprspec.errors import CprspecError
 from cprspec.mining.cmr import class_mining_recall
-from cprspec.training.ledger import LABELS_NEEDED, Ledger
+from cprspec.training import ledger as ledger_module
+from cprspec.training.ledger import LABELS_NEEDED, Ledger, moved_left
 
 CLASSES = ("zebra", "[b]", "ape")
 LABEL = np.repeat([0, 1, 2], 6)
@@ -302,3 +303,84 @@ def test_the_union_has_the_ranks_of_the_direction_that_picked_first(width):
                 assert mined.stages[0] in {first, 8}
                 known += 1
     assert known > 50
+
+
+def wide_steps(seed=0, count=5, columns=300, share=0.03):
+    """Steps of a miner with a column for each bank row, most of them empty; the fourth finds nothing at all."""
+    rng = np.random.default_rng(seed)
+    for step in range(count):
+        query, selected = rng.permutation(18)[:6], rng.integers(0, 18, (6, columns))
+        selected[rng.random(selected.shape) > (0 if step == 3 else share)] = -1
+        yield query, selected, rng.integers(0, 9, (3, 3))
+
+
+def add_wide(ledger, steps, direction=""):
+    for query, selected, counts in steps:
+        ledger.add(query, selected, counts, direction=direction, ranks=ranks_of(query, selected))
+    return ledger
+
+
+def unmoved(monkeypatch, work):
+    """What `work` gives where picks stay in their columns, as in earlier versions."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module, "WORTH_MOVING", 10**6)
+        return work()
+
+
+def test_nearly_empty_picks_are_kept_without_what_is_empty(monkeypatch):
+    ledger = add_wide(make(), wide_steps())
+    most = max((selected >= 0).sum(1).max() for _, selected, _ in wide_steps())
+    assert ledger.state()["selected_MP"].shape == (30, most)
+    table = ledger.finish(2)
+    assert table == unmoved(monkeypatch, lambda: add_wide(make(), wide_steps()).finish(2))
+    for example in table.examples:
+        columns = [
+            np.flatnonzero(selected[row] >= 0)[:10].tolist()
+            for query, selected, _ in wide_steps()
+            for row in np.flatnonzero(query == example.video)
+        ]
+        assert [mined.rank for mined in example.mined] in columns, "its column is its rank"
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_moved_picks_survive_a_checkpoint_also_one_of_an_earlier_version(monkeypatch, cut):
+    every = [*wide_steps(), *steps(1)]
+    whole = add_wide(make(), every).finish(0)
+    earlier = unmoved(monkeypatch, lambda: add_wide(make(), every[:cut]).state())
+    earlier = {name: part for name, part in earlier.items() if name not in {"column_MP", "width"}}
+    for state in (add_wide(make(), every[:cut]).state(), earlier):
+        resumed = make()
+        resumed.restore(state)
+        assert add_wide(resumed, every[cut:]).finish(0) == whole
+
+
+def test_the_union_of_moved_picks_ranks_them_as_before(monkeypatch):
+    directions = {"rgb": "residual", "residual": "rgb"}
+    first = [*wide_steps(share=0.01)]
+    second = [
+        (query, np.where(selected >= 0, (selected + 5) % 18, -1)[:, 50:250], counts)
+        for query, selected, counts in first
+    ]
+
+    def resumed(parts):
+        ledger = make(directions=directions)
+        for some in parts:
+            again = make(directions=directions)
+            again.restore(ledger.state())
+            ledger = again
+            add_wide(ledger, first[some], "rgb")
+            add_wide(ledger, second[some], "residual")
+        return ledger.finish(1)
+
+    whole = unmoved(monkeypatch, lambda: resumed([slice(0, 5)]))
+    assert max(mined.rank for example in whole.examples for mined in example.mined) >= 300, "of the second direction"
+    assert resumed([slice(0, 5)]) == resumed([slice(0, 2), slice(2, 5), slice(5, 5)]) == whole
+
+
+def test_few_or_full_columns_stay_as_they_are():
+    narrow, full = np.full((4, 8), -1), np.zeros((4, 100), np.int64)
+    for selected in (narrow, full):
+        picks, columns = moved_left(selected)
+        assert picks is selected
+        assert columns is None
+    assert [part.shape for part in moved_left(np.full((4, 100), -1))] == [(4, 0), (4, 0)]
