@@ -34,7 +34,7 @@ from cprspec.training.ahead import Ahead
 from cprspec.training.feed import count_bad_clips, make_supply
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
-from cprspec.training.not_finite import broken_gradients, gradients_finite, stop_before_update
+from cprspec.training.not_finite import Made, broken_gradients, gradients_finite, stop_before_save, stop_before_update
 from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
@@ -70,7 +70,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
             if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
                 miner = now
                 stepper.use_miner(now.build())
-            train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
+            made = train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
             tally.step += 1
             figures: Mapping[str, float | None] = {}
             epoch_over = tally.step == job.steps_per_epoch
@@ -82,6 +82,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
             stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
             if epoch_over or overdue or stop:
                 job.alive.at(SAVE)
+                stop_before_save(job, stepper, optimizer, made)
                 last = save(writer, job, stepper, optimizer, ledger, recorder, tally, figures)
                 saved = time.monotonic()
                 wait_for_all(job.ranks, SAVING_H)
@@ -129,7 +130,7 @@ def train_step(
     recorder: Recorder,
     batches: Ahead,
     tally: Tally,
-) -> None:
+) -> Made:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""
     began = time.monotonic()
     phase, wait_s = job.phase, 0.0
@@ -167,9 +168,9 @@ def train_step(
         loss, own_key, spread, *costs, finite = read.tolist()  # the one thing that a step without a miner waits for
     replaced, decode_s, augment_s = (job.ranks.world * cost for cost in costs)
     count_bad_clips(job, tally, round(replaced), spent.unread)
+    made = Made(tally.epoch, job.global_step(tally), loss, torch.cat(videos))
     if not (finite and math.isfinite(loss)):
-        broken = [] if finite else broken_gradients(stepper.encoder)
-        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device), broken)
+        stop_before_update(job, made, [] if finite else broken_gradients(stepper.encoder))
     if not warm_up:
         optimizer.step()
     seconds = time.monotonic() - began
@@ -185,6 +186,7 @@ def train_step(
                 decode_s=decode_s, augment_s=augment_s,
             )
         )  # fmt: skip
+    return made
 
 
 def record(stepper: Stepper, ledger: Ledger) -> None:
