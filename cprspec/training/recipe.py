@@ -93,6 +93,7 @@ class Recipe:
             before = found is not None
             if found is None and not self.fresh:
                 found = self._reuse(folder, name)
+        wait_for_all(self.ranks)  # a checkpoint of gigabytes may have been copied
         facts = json.loads(self.ranks.text_from_first(json.dumps(found.facts if found else None)))
         return (Finished(folder, facts) if facts is not None else None), before
 
