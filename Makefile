@@ -7,18 +7,20 @@ RUNS ?= runs
 .PHONY: quickstart test test-slow lint format clean help
 
 help:
-	@echo "make quickstart  train on generated clips and compare miners (about 3 minutes after installation)"
+	@echo "make quickstart  train on generated clips and compare miners (3 to 4 minutes after installation)"
 	@echo "make test        lint, types and tests"
 	@echo "make test-slow   the tests that take minutes"
 
 $(VENV)/.package: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "cprspec needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing cprspec into $(VENV), PyTorch with it: a few minutes the first time, without a word"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.package
+	@echo "installing what tests need into $(VENV)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 

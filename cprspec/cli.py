@@ -22,7 +22,7 @@ from cprspec.cli_figure import figure_app
 from cprspec.cli_logs import logs_app
 from cprspec.cli_mine import mine_app
 from cprspec.cli_monitor import check_terminal, monitor_app
-from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, Spec, print_json
+from cprspec.cli_options import Json, Overrides, Plugins, Registries, Roots, Spec, print_json, refuse_parents
 from cprspec.cli_prepare import prepare_app
 from cprspec.cli_report import report_app
 from cprspec.cli_search import search_app
@@ -144,9 +144,12 @@ def show(
     from cprspec.spec.present import print_plan, print_sweep
     from cprspec.spec.sweep import told_once
     from cprspec.spec.toml import to_table, to_toml
+    from cprspec.training.division import check_ranks
 
     runs = _resolve(spec, _registry(registries, plugins), overrides, roots)
     print_problems(told_once([(run.name, run.warnings) for run in runs]))
+    for each in runs:
+        check_ranks(each, nproc)
     facts, problems = _read_data(runs) if data else ([], [])
     print_problems(problems)
     if any(not p.warning for p in problems):
@@ -204,6 +207,7 @@ def run(
         fallback=fallback,
         allow_world_size_change=allow_world_size_change,
     )
+    refuse_parents(specs)
     wanted = read_requests(specs, common)
     if tui:
         check_terminal()

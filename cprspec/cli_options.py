@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from cprspec.errors import CprspecError, Place, Problem
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -47,7 +50,24 @@ Overrides = Annotated[
 Roots = Annotated[
     list[str] | None, typer.Option("--root", metavar="NAME=DIR", help="Where the videos of a data set lie.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def refuse_parents(texts: Sequence[str]) -> None:
+    """CprspecError if `texts` name nothing to run but files for others to extend: `_x.toml`."""
+    parents = [Path(text) for text in texts if text.endswith(".toml") and Path(text).name.startswith("_")]
+    if parents and len(parents) == len(texts):
+        hint = "run one that extends it, or a copy whose name does not begin with _"
+        message = "a parent for other files, not run by itself"
+        raise CprspecError([Problem(message, Place(str(path)), hint) for path in parents])
+
+
+def refuse_to_replace(paths: Iterable[Path], force: bool) -> None:
+    """CprspecError for each of `paths` that exists, unless `force`; said before any work is done."""
+    there = [path for path in paths if path.exists()]
+    if there and not force:
+        raise CprspecError([Problem("exists already", Place(str(path)), "--force replaces it") for path in there])
 
 
 def print_json(value: object) -> None:

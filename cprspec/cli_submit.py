@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Overrides, Plugins, Registries, Roots, RunsFolder
+from cprspec.cli_options import Overrides, Plugins, Registries, Roots, RunsFolder, refuse_parents
 from cprspec.errors import CprspecError, clean, print_problems
 
 submit_app = typer.Typer()
@@ -72,6 +72,7 @@ def submit(
         nodes=nodes, gpus=gpus, nproc=nproc, cpus=cpus, time=time, notice_s=notice, partition=partition,
         account=account, qos=qos, extra=tuple(extra or ()),
     )  # fmt: skip
+    refuse_parents([spec])
     jobs, problems = prepare(read_requests([spec], common), wish)
     if any(not problem.warning for problem in problems):
         raise CprspecError(problems)

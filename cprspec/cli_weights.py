@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Plugins, Registries, Run, RunsFolder, print_json
-from cprspec.errors import clean, print_problems
+from cprspec.cli_options import Force, Json, Plugins, Registries, Run, RunsFolder, print_json, refuse_to_replace
+from cprspec.errors import CprspecError, Place, Problem, clean, print_problems
 
 weights_app = typer.Typer()
 
@@ -25,9 +25,11 @@ def import_weights(
         list[str] | None,
         typer.Option(metavar="NAME", help="Beginning of our names that may stay unfilled: 2. and 4. are the head."),
     ] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Turn a checkpoint of others into safetensors that a phase can start from, saying what became of each tensor."""
+    refuse_to_replace([out], force)
     from cprspec.weights.importing import import_weights as read
 
     imported = read(file, part, allow_missing or ())
@@ -61,7 +63,8 @@ def export(
 
     exported = export_run(found, phase, out, registry, view)
     print_problems(exported.warnings)
-    print_json(exported.table) if json else print(clean(str(exported.folder)))
+    print_json(exported.table) if json else print(clean(str(exported.folder)), flush=True)
+    print(clean(exported.what), file=sys.stderr)
 
 
 @weights_app.command()
@@ -77,9 +80,13 @@ def embed(
     ],
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, or bf16 where the machine gains from it.")] = "float32",
+    force: Force = False,
     plugins: Plugins = None,
 ) -> None:
     """Features of videos by an exported encoder, as safetensors [V,F], and a CSV of the paths."""
+    _check_export(export)
+    refuse_to_replace([out, out.with_suffix(".csv")], force)
+    # Only now torch: a wrong name is said at once.
     from cprspec.training.progress import filling
     from cprspec.weights.embed import load_encoder
 
@@ -89,3 +96,16 @@ def embed(
     print_problems(embeddings.warnings)
     for written in embeddings.save(out):
         print(clean(str(written)))
+
+
+def _check_export(folder: Path) -> None:
+    """CprspecError where `folder` is no exported encoder, with the command that makes one."""
+    from cprspec.runs.layout import is_run
+
+    if (folder / "model.toml").exists():
+        return
+    if is_run(folder):
+        hint = f"cprspec export {folder} -o DIR writes its encoder, and embed takes DIR"
+        raise CprspecError(Problem("a run, not an exported encoder", Place(str(folder)), hint))
+    what = "not an exported encoder: it has no model.toml" if folder.is_dir() else "no such folder"
+    raise CprspecError(Problem(what, Place(str(folder)), "cprspec export RUN -o DIR writes one"))

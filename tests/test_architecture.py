@@ -43,7 +43,7 @@ ALLOWED = {
     "cli_logs": {"errors", "cli_options"},
     "cli_mine": {"errors", "cli_options"},
     "cli_monitor": {"errors", "cli_options"},
-    "cli_options": set(),
+    "cli_options": {"errors"},
     "cli_prepare": {"errors", "cli_options"},
     "cli_report": {"errors", "cli_options"},
     "cli_search": {"errors", "cli_options"},

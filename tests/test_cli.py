@@ -153,6 +153,22 @@ def test_show_prints_an_experiment_and_its_plan() -> None:
     assert all(word in done.stderr for word in ("plan", "cycle", "coclr in flow"))
 
 
+def test_show_says_what_run_refuses() -> None:
+    done = _run("show", "x.toml", "--nproc", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "bn_groups" in done.stderr
+    assert _run("show", "x.toml", "--nproc", "2", "--set", "framework.bn_groups=2").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_a_parent_is_not_run_by_itself(command: str) -> None:
+    Path("x.toml").rename("_x.toml")
+    done = _run(command, "_x.toml")
+    hint = "run one that extends it, or a copy whose name does not begin with _"
+    assert (done.returncode, done.stderr) == (2, f"_x.toml: a parent for other files, not run by itself; {hint}\n")
+    assert not Path("runs").exists()
+
+
 def test_check_data_finds_what_is_missing() -> None:
     done = _run("check", "x.toml", "--data")
     assert done.returncode == 2

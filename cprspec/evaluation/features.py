@@ -22,6 +22,7 @@ from cprspec.evaluation.rows import RowFiles
 from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat
 from cprspec.learning.ranks import Ranks, wait_for_all
+from cprspec.learning.waits import waiting
 from cprspec.models.heads import Encoder, conv5_features
 from cprspec.spec.schema import Clip, Launch
 from cprspec.video.clips import TestClips
@@ -211,6 +212,7 @@ def _joined(rows: Sequence[Tensor], ranks: Ranks) -> Tensor:
     return torch.cat([torch.empty(0, size), *rows])
 
 
+@waiting()
 def _gather_uneven(rows: Tensor, ranks: Ranks) -> Tensor:
     if ranks.world == 1:
         return rows

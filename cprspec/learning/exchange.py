@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cprspec.learning.waits import waiting
+
 # torch 2.14 renamed it, and warns of the old name.
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
@@ -25,6 +27,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+@waiting()
 @torch.no_grad()
 def gather_cat(x_N: Tensor) -> Tensor:
     """The rows of all ranks one after the other, `[N,...] -> [M,...]`; every rank brings the same shape."""
@@ -38,6 +41,7 @@ def gather_cat(x_N: Tensor) -> Tensor:
     return received.view(torch.bool) if x_N.dtype == torch.bool else received
 
 
+@waiting()
 @torch.no_grad()
 def take(x_N: Tensor, order_M: Tensor) -> Tensor:
     """This rank's share of `all[order_M]`, where `all` is every rank's rows, `[N,...] -> [N,...]`.

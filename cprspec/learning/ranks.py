@@ -18,6 +18,7 @@ import torch.distributed as dist
 from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
+from cprspec.learning.waits import waiting
 
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ class Ranks:
         """Whether `flag` is true on any rank; every rank must ask."""
         return self.largest(int(flag)) > 0
 
+    @waiting()
     def largest(self, value: int) -> int:
         """The largest `value` over ranks; every rank must ask."""
         if self.world == 1:
@@ -49,6 +51,7 @@ class Ranks:
         dist.all_reduce(on_device, op=dist.ReduceOp.MAX)
         return int(on_device)
 
+    @waiting()
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean of `values` over ranks."""
         if self.world == 1:
@@ -57,6 +60,7 @@ class Ranks:
         dist.all_reduce(total)
         return total / self.world
 
+    @waiting()
     def gather(self, value: T) -> list[T]:
         """Each rank's `value`, by rank; for what is small and rare."""
         if self.world == 1:
@@ -65,6 +69,7 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
+    @waiting()
     def text_from_first(self, text: str | None) -> str:
         """The text that rank 0 gives; the others may give None."""
         if self.world == 1:
@@ -89,6 +94,9 @@ def pick_device(wish: str, local: int) -> torch.device:
         return torch.device("cuda", local % max(1, torch.cuda.device_count()))
     return torch.device("cpu")
 
+
+WATCH_FIRST_S = 10.0
+"""How much longer than the launcher's watch a collective waits, seconds: the watch names who hangs, a collective cannot."""
 
 LOST_PEER = 75
 """The exit code of a rank that ended only because another one did (the system's "temporary failure")."""
@@ -123,7 +131,8 @@ def joined_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(device=chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout_s))
+    timeout = timedelta(seconds=timeout_s + WATCH_FIRST_S)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timeout)
     lost = False
     try:
         yield Ranks(
@@ -141,6 +150,7 @@ def joined_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
+@waiting()
 def wait_for_all(ranks: Ranks, longest_h: float = 48.0) -> None:
     """Wait until every rank comes here, longer than the process group's time limit: one may be preparing data."""
     if ranks.world == 1:

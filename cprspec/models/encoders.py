@@ -37,19 +37,26 @@ def fill(encoder: Encoder, weights: Weights, what: str, source: str | WeightsFil
     """
     allowed = source.allow_missing if isinstance(source, WeightsFile) else ()
     own = encoder.state_dict()
-    missing = [k for k in own if k not in weights and not k.startswith(allowed)]
+    if listed := differences(own, weights, allowed):
+        place = Place(str(source.file)) if isinstance(source, WeightsFile) else None
+        raise CprspecError(Problem(f"{what}: weights do not fit the encoder: {listed}", place))
+    encoder.load_state_dict({k: weights.get(k, own[k]) for k in own})
+
+
+def differences(own: Weights, weights: Weights, may_lack: tuple[str, ...] = ()) -> str:
+    """The first of what keeps `weights` from being put in place of `own`, in words; "" where they fit.
+
+    Names that begin like one of `may_lack` need not be there.
+    """
+    missing = [k for k in own if k not in weights and not k.startswith(may_lack)]
     extra = [k for k in weights if k not in own]
     shapes = [
         f"{k}: {tuple(weights[k].shape)} where {tuple(own[k].shape)} is expected"
         for k in own
         if k in weights and weights[k].shape != own[k].shape
     ]
-    if missing or extra or shapes:
-        differences = [*shapes, *(f"{k}: missing" for k in missing), *(f"{k}: not expected" for k in extra)]
-        listed = ", ".join(differences[:10]) + (f" and {len(differences) - 10} more" if len(differences) > 10 else "")
-        place = Place(str(source.file)) if isinstance(source, WeightsFile) else None
-        raise CprspecError(Problem(f"{what}: weights do not fit the encoder: {listed}", place))
-    encoder.load_state_dict({k: weights.get(k, own[k]) for k in own})
+    found = [*shapes, *(f"{k}: missing" for k in missing), *(f"{k}: not expected" for k in extra)]
+    return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
 
 
 def read_weights(source: WeightsFile) -> dict[str, torch.Tensor]:

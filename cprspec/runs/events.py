@@ -179,11 +179,11 @@ class RunFailed(Event):
 
 @frozen(kw_only=True)
 class Stopped(Event):
-    """The run was asked to stop and saved itself after `step`."""
+    """The run was asked to stop and saved itself after `step`; None between phases and evaluations."""
 
     kind: ClassVar[str] = "stopped"
     signal: str
-    step: int
+    step: int | None
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,16 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_failed(path, error) from error
+
+
+def is_gone(folder: Path) -> bool:
+    """Whether there is no such folder any more. One that cannot be asked for just now, as on a network, is not gone."""
+    try:
+        return not stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

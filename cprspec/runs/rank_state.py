@@ -32,8 +32,8 @@ _WORDS = {
 class RankState:
     """One rank. `file`: what it waits for or reads; `stage_s`: how long it has been in `stage`, seconds.
 
-    `peers`: it waits for other ranks. `cpu_cores`: cores that were busy with it since the last heartbeat. `heartbeat`: unix
-    seconds. The GPU's figures are None where there is none, or nobody knows.
+    `peers`: it waits for other ranks, and has for `peers_s` seconds. `cpu_cores`: cores that were busy with it since the last
+    heartbeat. `heartbeat`: unix seconds. The GPU's figures are None where there is none, or nobody knows.
     """
 
     rank: int
@@ -46,6 +46,7 @@ class RankState:
     file: str | None = None
     stage_s: float = 0.0
     peers: bool = False
+    peers_s: float = 0.0
     rss_gib: float | None = None
     cpu_cores: float | None = None
     gpu_gib: float | None = None
@@ -80,7 +81,11 @@ def read_rank(path: Path) -> RankState | None:
 
 def read_ranks(run: RunDir) -> dict[int, RankState]:
     """Every rank of the run that can be read, by its number. Ranks of an earlier attempt stay until they are replaced."""
-    found = (read_rank(path) for path in run.rank(0).parent.glob("*.json"))
+    try:
+        paths = [*run.rank(0).parent.glob("*.json")]
+    except OSError:
+        return {}  # a network file system that is away for a moment
+    found = (read_rank(path) for path in paths)
     return {state.rank: state for state in sorted((s for s in found if s), key=lambda s: s.rank)}
 
 

@@ -242,6 +242,7 @@ def _is_number(value: object) -> bool:
 
 _CHECKS: dict[Any, Check] = {
     int: _is_int,
+    int | None: lambda v: v is None or _is_int(v),
     float: _is_number,
     float | None: lambda v: v is None or _is_number(v),
     str: lambda v: isinstance(v, str),

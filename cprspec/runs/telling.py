@@ -119,7 +119,8 @@ def describe(event: events.Event) -> str | None:
         case events.RunFailed():
             text = f"run failed: {event.message}"
         case events.Stopped():
-            text = f"stopped by {event.signal} after step {event.step}; everything is saved"
+            after = "" if event.step is None else f" after step {event.step}"
+            text = f"stopped by {event.signal}{after}; everything is saved"
         case _:
             text = None
     return text

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from cprspec.data.index import Index
 
 
+FEW_STEPS = 150
+"""Optimiser steps from random weights below which a phase is told to learn next to nothing: quickstart makes 480, and the 180
+of the Weizmann recipes are few already (docs/experiments.md)."""
+
 Usable = Callable[[str, Path, "Index", Path], tuple["Index", list[Problem]]]
 """Leaves out the bad videos of a data set (its name, root, index, and the cache folder), and says so: video/usable.py."""
 
@@ -132,9 +136,26 @@ def _training_problems(resolved: Resolved, index: Index) -> list[Problem]:
             message = f"{negatives} negatives are drawn from a bank of {len(train)} videos to train on"
             hint = "some are drawn several times; fewer negatives avoid that"
             problems.append(Problem(message, place, hint, warning=True))
+    problems += _few_steps(resolved, len(train), place)
     if len(train) > 1 and sources == 1:
         problems.append(Problem("every training video has the same source, so nothing can be mined", place))
     return list(dict.fromkeys(problems))
+
+
+def _few_steps(resolved: Resolved, videos: int, place: Place) -> list[Problem]:
+    """One warning for all phases that begin with random weights and end before anything can be learned."""
+    steps = {p.name: (videos // p.batch_size, p.epochs) for p in resolved.phases if p.start_from is None}
+    few = {name: (each, epochs) for name, (each, epochs) in steps.items() if 0 < each * epochs < FEW_STEPS}
+    if not few:
+        return []
+    each, epochs = min(few.values(), key=lambda number: number[0] * number[1])
+    names = ", ".join(f"'{name}'" for name in few)
+    message = (
+        f"{videos} videos are few: {each * epochs} steps in all from random weights ({each} an epoch, {epochs} epochs) "
+        f"teach next to nothing (phase{'s' if len(few) > 1 else ''} {names})"
+    )
+    hint = f"more videos, a smaller batch_size, or about {-(-FEW_STEPS * 3 // each)} epochs"
+    return [Problem(message, place, hint, warning=True)]
 
 
 def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Problem]:

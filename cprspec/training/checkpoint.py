@@ -50,16 +50,19 @@ class Keep:
     def apply(self, checkpoints: Path) -> None:
         """Remove all others, and what a killed writer left half done."""
         folders = in_order(checkpoints)
-        best = sorted((f for f in folders if self._figure(f) is not None), key=self._figure, reverse=self.by != "loss")
+        figures = [(figure, folder) for folder in folders if (figure := self._figure(folder)) is not None]
+        best = [folder for _, folder in sorted(figures, key=lambda pair: pair[0], reverse=self.by != "loss")]
         staying = {*folders[-self.last :], *best[: self.best]}
         for folder in (*(f for f in folders if f not in staying), *checkpoints.glob(".step-*")):
             shutil.rmtree(folder)
 
-    def _figure(self, folder: Path) -> Any:
+    def _figure(self, folder: Path) -> float | None:
         try:
-            return _json(folder / META).get("figures", {}).get(self.by)
+            figures = _json(folder / META).get("figures")
         except CprspecError:
             return None  # a damaged one is not the best
+        figure = figures.get(self.by) if isinstance(figures, dict) else None
+        return figure if isinstance(figure, int | float) and not isinstance(figure, bool) else None
 
 
 def save(
@@ -72,12 +75,13 @@ def save(
 ) -> Path:
     """Write `checkpoints/step-NNNNNN` and return it; an older folder of that step is replaced.
 
-    `midway` is called when half of it is written. CprspecError, with what was needed and is free, where it cannot be
-    written; what was there before is then untouched.
+    Tensors must be contiguous, on the CPU, each with memory of its own: `own` makes them so. `midway` is called when half
+    of it is written. CprspecError, with what was needed and is free, where it cannot be written; what was there before is
+    then untouched.
     """
     final = checkpoints / f"step-{step:06d}"
     working = checkpoints / f".step-{step:06d}.{os.getpid()}"
-    files = {WEIGHTS: to_bytes(own(weights)), STATE: to_bytes(own(state))}
+    files = {WEIGHTS: to_bytes(dict(weights)), STATE: to_bytes(dict(state))}
     files[META] = json.dumps({"schema": SCHEMA, "kind": "checkpoint", **meta}, indent=1).encode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {"schema": SCHEMA, "kind": "checkpoint-manifest", "sha256": digests}
@@ -133,6 +137,22 @@ def newest(checkpoints: Path) -> tuple[Checkpoint | None, list[Problem]]:
         except CprspecError as error:
             bad += error.problems
     return None, bad
+
+
+def set_aside(checkpoints: Path, found: Checkpoint | None) -> None:
+    """Rename all newer ones than the `newest` that verifies to `damaged-step-NNNNNN`: they no longer count as newer.
+
+    What was set aside by that name before is replaced.
+    """
+    folders = in_order(checkpoints)
+    for folder in folders[folders.index(found.folder) + 1 if found else 0 :]:
+        aside = folder.with_name(f"damaged-{folder.name}")
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            sync_folder(checkpoints)
+        except OSError as error:
+            raise write_failed(aside, error) from error
 
 
 def in_order(checkpoints: Path) -> list[Path]:

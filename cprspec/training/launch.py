@@ -27,7 +27,7 @@ from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.report import note_end
 from cprspec.training.request import Request
-from cprspec.training.signals import Stopped
+from cprspec.training.signals import Stopped, forget_request
 from cprspec.training.space import check_space
 from cprspec.training.watch import Watch
 from cprspec.training.worker import preload_data_workers, work
@@ -138,7 +138,7 @@ def check_place(request: Request, resolved: Resolved) -> None:
     run = RunDir(request.run_dir) if request.run_dir else None
     if run is not None:
         with run.lock():
-            pass  # rank 0 takes it again, later; who has it now is said at once
+            forget_request(run.stop_requested)  # rank 0 takes the lock again, later; who has it now is said at once
     check_space(resolved, request.runs, run)
 
 

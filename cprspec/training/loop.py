@@ -22,6 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
+from cprspec.learning.ranks import wait_for_all
+from cprspec.learning.waits import waiting
 from cprspec.mining.picks import stage_ranks
 from cprspec.models.heads import Encoder
 from cprspec.models.parts import use_recompute
@@ -32,7 +34,7 @@ from cprspec.training.ahead import Ahead
 from cprspec.training.feed import count_bad_clips, make_supply
 from cprspec.training.job import Job, Tally
 from cprspec.training.ledger import Ledger
-from cprspec.training.not_finite import broken_gradients, gradients_finite, stop_before_update
+from cprspec.training.not_finite import Made, broken_gradients, gradients_finite, stop_before_save, stop_before_update
 from cprspec.training.recorder import Recorder
 from cprspec.training.report import rss_gib
 from cprspec.training.signals import Stopped, asked_to_stop
@@ -40,6 +42,9 @@ from cprspec.training.snapshot import resume, save
 from cprspec.training.stepper import Picks, Stepper
 from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
+
+SAVING_H = 1.0
+"""How long the other ranks wait for what rank 0 writes, hours: a slow disk is no hang."""
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:
@@ -58,13 +63,14 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
         batches = Ahead(supply, job.ranks.device)
         while tally.epoch < phase.epochs:
             job.alive.place(phase.name, tally.epoch, job.global_step(tally))
+            job.alive.at(STEP)
             job.suffer("step", job.global_step(tally))
             for group in optimizer.param_groups:
                 group["lr"] = phase.optimizer.lr * phase.schedule.factor(tally.epoch, phase.epochs)
             if phase.miner and (now := phase.miner.at(tally.epoch)) != miner:
                 miner = now
                 stepper.use_miner(now.build())
-            train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
+            made = train_step(job, stepper, parallel, optimizer, ledger, recorder, batches, tally)
             tally.step += 1
             figures: Mapping[str, float | None] = {}
             epoch_over = tally.step == job.steps_per_epoch
@@ -76,11 +82,14 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
             stop = asked_to_stop(job.stop, job.stop_file, job.ranks)
             if epoch_over or overdue or stop:
                 job.alive.at(SAVE)
+                stop_before_save(job, stepper, optimizer, made)
                 last = save(writer, job, stepper, optimizer, ledger, recorder, tally, figures)
                 saved = time.monotonic()
+                wait_for_all(job.ranks, SAVING_H)
             if stop and tally.epoch < phase.epochs:
                 writer.flush()
                 raise Stopped(stop, job.global_step(tally))
+    wait_for_all(job.ranks, SAVING_H)
     assert last is not None
     return last
 
@@ -121,7 +130,7 @@ def train_step(
     recorder: Recorder,
     batches: Ahead,
     tally: Tally,
-) -> None:
+) -> Made:
     """One optimiser step: every micro-batch of the global batch, then the bank and, past warm-up, one update."""
     began = time.monotonic()
     phase, wait_s = job.phase, 0.0
@@ -155,12 +164,13 @@ def train_step(
     spent = batches.take_spent()
     of_rank = torch.tensor([spent.replaced, spent.decode_s, spent.augment_s], device=job.ranks.device)
     read = torch.cat([job.ranks.mean(torch.cat([numbers, of_rank])), gradients_finite(stepper.encoder)])
-    loss, own_key, spread, *costs, finite = read.tolist()  # the one thing that a step without a miner waits for
+    with waiting():
+        loss, own_key, spread, *costs, finite = read.tolist()  # the one thing that a step without a miner waits for
     replaced, decode_s, augment_s = (job.ranks.world * cost for cost in costs)
     count_bad_clips(job, tally, round(replaced), spent.unread)
+    made = Made(tally.epoch, job.global_step(tally), loss, torch.cat(videos))
     if not (finite and math.isfinite(loss)):
-        broken = [] if finite else broken_gradients(stepper.encoder)
-        stop_before_update(job, tally, loss, torch.cat(videos).to(job.ranks.device), broken)
+        stop_before_update(job, made, [] if finite else broken_gradients(stepper.encoder))
     if not warm_up:
         optimizer.step()
     seconds = time.monotonic() - began
@@ -176,13 +186,15 @@ def train_step(
                 decode_s=decode_s, augment_s=augment_s,
             )
         )  # fmt: skip
+    return made
 
 
 def record(stepper: Stepper, ledger: Ledger) -> None:
     """Enter into the ledger what was mined, of all ranks; before the bank changes, while rows still mean these videos."""
     for picks in stepper.picks():
-        counts = gather_cat(picks.counts[None]).sum(0).cpu().numpy()
-        query_M, selected_MP = (gather_cat(ids).cpu().numpy() for ids in (picks.video_N, picks.selected_NP))
+        with waiting():
+            counts = gather_cat(picks.counts[None]).sum(0).cpu().numpy()
+            query_M, selected_MP = (gather_cat(ids).cpu().numpy() for ids in (picks.video_N, picks.selected_NP))
         ledger.add(query_M, selected_MP, counts, direction=picks.direction, ranks=partial(ranks_of, picks))
 
 
@@ -194,7 +206,8 @@ def ranks_of(picks: Picks, row_R: NDArray[np.int64]) -> NDArray[np.int64]:
     ranks_rPS = stage_ranks(picks.mined, own_r)
     ranks_RPS = ranks_rPS.new_full((len(row_R), *ranks_rPS.shape[1:]), -1)
     ranks_RPS[own_R] = ranks_rPS
-    found: NDArray[np.int64] = gather_cat(ranks_RPS[None]).amax(0).cpu().numpy()
+    with waiting():
+        found: NDArray[np.int64] = gather_cat(ranks_RPS[None]).amax(0).cpu().numpy()
     return found
 
 

@@ -1,7 +1,7 @@
 """A rank's sign of life: `ranks/N.json` from a thread, and its own talk in `logs/rankN.log`.
 
-The thread only reads what the training thread sets, so it changes no result. It also says whether the rank waits for the
-others, which it sees in the frames of the training thread: when one rank hangs, all others do that.
+The thread only reads what the training thread sets, so it changes no result. It also says for how long the rank has waited for
+the others, since that is what they do when one rank hangs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,20 +20,16 @@ from pathlib import Path
 import torch
 from attrs import evolve
 
-import cprspec
 from cprspec.errors import CprspecError, clean
 from cprspec.learning.ranks import Ranks
-from cprspec.runs.files import atomic_write_json, write_failed
+from cprspec.runs.files import atomic_write_json, is_gone, write_failed
 from cprspec.runs.layout import RunDir
 from cprspec.runs.rank_state import END, START, RankState
 from cprspec.training.signals import Stopped
+from cprspec.training.waited import Waited
 
 PULSE_S = 2.0
 """Time between two heartbeats, seconds."""
-
-_OURS = str(Path(cprspec.__file__).parent)
-_SHARING = (str(Path(torch.distributed.__file__).parent), str(Path(torch.autograd.__file__).parent))
-"""Where a rank waits for the others: in a collective, or at the end of the backward pass, which averages gradients."""
 
 log = logging.getLogger("cprspec")
 """Where a process talks to its own log file; `logs/rankN.log` in a rank."""
@@ -48,7 +43,7 @@ class Pulse:
         self._state = RankState(rank=ranks.rank, pid=os.getpid(), host=socket.gethostname())
         self._since = time.monotonic()
         self._cpu, self._measured = time.process_time(), time.monotonic()
-        self._training_thread = threading.get_ident()
+        self._waited = Waited(threading.get_ident()) if self._many else None
         self._hurry, self._closed = threading.Event(), False
         self._path = run.rank(ranks.rank)
         self.beat()
@@ -77,8 +72,9 @@ class Pulse:
         cores = (cpu - self._cpu) / passed if passed > 0.1 else None
         self._cpu, self._measured = cpu, now
         gpu_gib, gpu_use = _gpu(self._device)
+        peers_s = self._waited.look(self._since) if self._waited else 0.0
         state = evolve(
-            self._state, stage_s=now - self._since, peers=self._many and _waits_for_others(self._training_thread),
+            self._state, stage_s=now - self._since, peers=peers_s > 0, peers_s=peers_s,
             rss_gib=_resident_gib(), cpu_cores=cores, gpu_gib=gpu_gib, gpu_use=gpu_use, heartbeat=time.time(),
         )  # fmt: skip
         atomic_write_json(self._path, state.to_json(), durable=False)
@@ -90,22 +86,25 @@ class Pulse:
         self._thread.join()
         if not failed:
             self.at(END)
-        if self._run.path.is_dir():
+        if not is_gone(self._run.path):
             with suppress(CprspecError):  # of a full disk: the run has said so
                 self.beat()
 
     def _go_on(self) -> None:
+        missed = False
         while True:
             self._hurry.wait(PULSE_S)
             self._hurry.clear()
-            if self._closed or not self._run.path.is_dir():
+            if self._closed or is_gone(self._run.path):
                 return  # a removed or moved run would be made anew by writing
             try:
                 self.beat()
-            except CprspecError:
-                return  # the disk is full: the run itself will say so
-            except MemoryError:
-                continue  # likewise; and there may be some again
+                missed = False
+            except (CprspecError, OSError, MemoryError) as error:
+                # A full disk, or a network that is away for a moment: who falls silent for good is taken for dead.
+                if not missed:
+                    log.warning("no sign of life could be written: %s", error)
+                missed = True
 
 
 @contextmanager
@@ -172,15 +171,6 @@ class _Lines(logging.Formatter):
         return "\n".join(head + clean(line) for part in parts for line in part.splitlines())
 
 
-def _waits_for_others(thread: int) -> bool:
-    frame = sys._current_frames().get(thread)
-    while frame is not None and not frame.f_code.co_filename.startswith(_OURS):
-        if frame.f_code.co_filename.startswith(_SHARING):
-            return True
-        frame = frame.f_back
-    return False
-
-
 def _resident_gib() -> float | None:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -196,5 +186,5 @@ def _gpu(device: torch.device) -> tuple[float | None, float | None]:
     gib = torch.cuda.memory_reserved(device) / 2**30
     try:
         return gib, torch.cuda.utilization(device) / 100
-    except (ModuleNotFoundError, RuntimeError):
-        return gib, None  # it takes NVIDIA's own library, which is not always there
+    except Exception:  # noqa: BLE001 - NVIDIA's library is not always there, and has errors of its own where a GPU does not count
+        return gib, None

@@ -92,6 +92,7 @@ class Recipe:
                 self.report(
                     events.Warned(message=f"reused phase '{name}' was trained with other versions: {difference}")
                 )
+        wait_for_all(self.ranks)  # a checkpoint of gigabytes may have been copied
         if not self.ranks.any(copied is not None):
             return None
         return copied or finished_phase(folder, fingerprint)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cprspec.learning.exchange import gather_cat
+from cprspec.learning.waits import waiting
 from cprspec.mining.recording import RecordedEpoch, Recording
 from cprspec.runs.files import atomic_write_bytes
 from cprspec.training.job import Job
@@ -35,6 +36,7 @@ class Recorder:
         self._clips: dict[str, list[Tensor]] = {}
         self._whole = True
 
+    @waiting()
     def add(self) -> None:
         """The stepper's optimiser step, before the bank takes it in."""
         if not self._wanted:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from cprspec.errors import CprspecError
 from cprspec.runs.events import Epoch, Event, EventLog, PhaseStarted, RunFailed, Step, Warned
-from cprspec.runs.files import atomic_write_json
+from cprspec.runs.files import atomic_write_json, is_gone
 from cprspec.runs.layout import RunDir
 from cprspec.training.progress import Progress
 
@@ -78,7 +78,7 @@ class Report:
     def state(self, state: str, why: str | None = None) -> None:
         """Write the state: `running`, `finished`, `stopped` or `failed`, and why."""
         self._status = {**self._status, "state": state, "why": why}
-        if not self._run.path.is_dir():
+        if is_gone(self._run.path):
             return  # it was removed: writing would make it anew
         with self._writing:
             status = {**self._status, "heartbeat": time.time()}
@@ -93,14 +93,12 @@ class Report:
         while not self._closed.wait(HEARTBEAT_S):
             try:
                 with self._writing:
-                    if not self._run.path.is_dir():
+                    if is_gone(self._run.path):
                         return
                     if not self._closed.is_set() and self._status["state"] == "running":
                         atomic_write_json(self._run.status, {**self._status, "heartbeat": time.time()}, durable=False)
-            except CprspecError:
-                return  # the disk is full or the folder gone: the run itself will say so
-            except MemoryError:
-                continue  # likewise; and there may be some again
+            except (CprspecError, OSError, MemoryError):
+                continue  # the run itself will say so; and it may pass
 
 
 def note_end(run: RunDir, state: str, why: str) -> None:

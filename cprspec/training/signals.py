@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from cprspec.learning.ranks import Ranks
 
@@ -26,6 +29,20 @@ def insists(number: int) -> bool:
     does not leave in time by itself.
     """
     return number == signal.SIGINT or (number == signal.SIGTERM and "SLURM_STEP_ID" not in os.environ)
+
+
+def show_cursor() -> None:
+    """Have a terminal's cursor back that the live display of a process hid, which could not show it again."""
+    if os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        with suppress(OSError, ValueError, AttributeError):  # there may be no standard error
+            if os.isatty(sys.__stderr__.fileno()):  # type: ignore[union-attr]
+                os.write(sys.__stderr__.fileno(), b"\x1b[?25h")  # type: ignore[union-attr]
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """End this process, tidying up nothing."""
+    show_cursor()
+    os._exit(code)
 
 
 class Stopped(Exception):  # noqa: N818  # it is an end, not an error
@@ -56,7 +73,7 @@ class StopRequest:
         now = time.monotonic()
         repeated = self.number and insists(number) and now - self._asked_at > URGENT_AFTER_S
         if repeated and not self._patient:
-            os._exit(128 + number)
+            leave_at_once(128 + number)
         if not self.number:
             self.number, self._asked_at = signal.SIGTERM if number == signal.SIGUSR1 else number, now
 
@@ -65,6 +82,12 @@ class StopRequest:
         if not self.number and file.exists():
             file.unlink(missing_ok=True)
             self.number = signal.SIGTERM
+
+
+def forget_request(file: Path) -> None:
+    """Remove a request to stop that an earlier attempt was meant by, and died before it heard."""
+    with suppress(OSError):
+        file.unlink(missing_ok=True)
 
 
 def asked_to_stop(stop: StopRequest, file: Path, ranks: Ranks) -> int:

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -21,11 +22,12 @@ from attrs import define, evolve, field
 
 from cprspec.errors import Problem
 from cprspec.learning.ranks import LOST_PEER
+from cprspec.runs.files import is_gone
 from cprspec.runs.layout import RunDir
-from cprspec.runs.rank_state import START, STEP, WAIT, RankState, read_ranks
+from cprspec.runs.rank_state import END, START, STEP, WAIT, RankState, read_ranks
 from cprspec.training.exhaustion import LESS_MEMORY
 from cprspec.training.machines import Machines
-from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S, insists
+from cprspec.training.signals import STOP_SIGNALS, URGENT_AFTER_S, insists, leave_at_once, show_cursor
 
 POLL_S = 0.25
 GRACE_S = 4.0
@@ -66,6 +68,7 @@ class Watch:
         self.number, self.code = 0, 1
         self._asked_at = 0.0
         self._ranks: list[Watched] = []
+        self._elsewhere: dict[int, list[RankState]] = {}
         self._dead: list[Watched] = []
         self._hung: str | None = None
         self._lost = False
@@ -89,6 +92,7 @@ class Watch:
                 self._dead.append(watched)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        show_cursor()  # a rank that was killed could not
 
     def verdict(self) -> Problem:
         """Which rank ended the run, and how, or which machine was lost; to be asked when all are gone."""
@@ -105,7 +109,7 @@ class Watch:
             return None
         if self._hung is not None:
             return Problem(self._hung, hint="the other ranks were stopped; the last checkpoint is untouched")
-        dead = [w for w in self._dead if not w.by_us and w.code]
+        dead = [w for w in self._dead if not w.by_us and w.code and not self._gave_up(w)]
         ended = (signal.SIGTERM, signal.SIGINT)  # what an agent ends those with that are left over
         for found in (
             [w for w in dead if w.code is not None and w.code < 0 and -w.code not in ended],
@@ -114,33 +118,45 @@ class Watch:
         ):
             if found:
                 return self._how(found[0])
-        if self._machines.count == 1 and (
-            left := [w for w in self._ranks if w.by_us and w.state is not None and w.state.phase is not None]
-        ):
-            return Problem(self._not_finished(left[0]), hint="the others waited for it in vain, and left")
+        left = [w for w in self._ranks if w.by_us and w.state is not None and w.state.phase is not None]
+        if self._machines.count == 1 and left:
+            awaited = next((w for w in left if w.state is not None and not w.state.peers), left[0])
+            return Problem(self._not_finished(awaited), hint="the others waited for it in vain, and left")
         return None
+
+    def _gave_up(self, watched: Watched) -> bool:
+        """Whether NCCL ended this rank, on a GPU, because it waited for one that works or hangs."""
+        state = watched.state
+        if watched.code != -signal.SIGABRT or state is None or state.gpu_gib is None or not state.peers:
+            return False
+        return any(w.state is not None and not w.state.peers for w in self._ranks if w is not watched)
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.number and insists(number) and now - self._asked_at > URGENT_AFTER_S:
             self._kill(self._ranks)
-            os._exit(128 + self.number)
+            leave_at_once(128 + self.number)
         if not self.number:
             self.number, self._asked_at = signal.SIGTERM if number == signal.SIGUSR1 else number, now
 
     def _go_on(self) -> None:
         while not self._closed.wait(POLL_S):
-            if len(self._ranks) < self._count:
-                self._find()
-            self._look()
-            self._peek()
-            if self.number:
-                self._pass_on()
-            if self._hung is None and not self._dead:
-                self._find_hung()
-                self._find_lost()
-            if self._ended_at is not None and time.monotonic() - self._ended_at > GRACE_S:
-                self._kill(self._ranks)
+            with suppress(OSError):  # of a network file system: what could not be read now is read a moment later
+                self._look()
+            self._judge()
+
+    def _judge(self) -> None:
+        """Do what is to be done about what was seen."""
+        if len(self._ranks) < self._count:
+            self._find()
+        self._peek()
+        if self.number:
+            self._pass_on()
+        if self._hung is None and not self._dead:
+            self._find_hung()
+            self._find_lost()
+        if self._ended_at is not None and time.monotonic() - self._ended_at > GRACE_S:
+            self._kill(self._ranks)
 
     def _find(self) -> None:
         known = {w.process for w in self._ranks}
@@ -157,6 +173,8 @@ class Watch:
         states = read_ranks(self._run)
         self._machines.look(self._run, states)
         own = range(self._first, self._first + self._count)
+        for rank in states.keys() - set(own):  # what it said first, of an earlier attempt perhaps, and what it says now
+            self._elsewhere[rank] = [*self._elsewhere.get(rank, [])[:1], states[rank]]
         by_pid = {state.pid: state for rank, state in states.items() if rank in own}
         for watched in self._ranks:
             state = by_pid.get(watched.process.pid or 0)
@@ -184,30 +202,40 @@ class Watch:
         for watched in self._ranks:
             if not watched.told and watched.code is None:
                 watched.told = True
-                os.kill(watched.process.pid or 0, self.number)
+                _send(watched.process, self.number)
 
     def _find_hung(self) -> None:
-        """A rank hangs when it shows no life, or makes no progress while another one waits for it."""
-        running = [w for w in self._ranks if w.state is not None and w.state.stage in (WAIT, STEP)]
+        """A rank hangs when it shows no life, or makes no progress in a step while another one waits for it all the time.
+
+        Nobody knows how long reading data before the first sign of life, saving and evaluating may take.
+        """
+        going = [w for w in self._ranks if w.state is not None and w.state.stage != END]
         now = time.monotonic()
-        lifeless = [w for w in running if now - w.changed > self._timeout_s]
-        stuck = [w for w in running if w.state is not None and w.state.stage_s > self._timeout_s]
-        waiting = [w for w in stuck if w.state is not None and w.state.peers]
-        hung = lifeless or ([w for w in stuck if w not in waiting] if waiting else [])
+        lifeless = [w for w in going if now - w.changed > self._timeout_s]
+        elsewhere = [said[-1] for said in self._elsewhere.values() if said[0].heartbeat != said[-1].heartbeat]
+        states = [*elsewhere, *(w.state for w in going if w.state is not None)]
+        waited = any(state.peers_s > self._timeout_s for state in states)
+        hung = lifeless or ([w for w in going if self._is_stuck(w.state)] if waited else [])
         if hung:
-            self._hung = self._not_finished(hung[0])
+            gone = self._run is not None and is_gone(self._run.path)
+            self._hung = f"{self._run.path}: the run is gone" if gone and self._run else self._not_finished(hung[0])
             self._ended_at = now
             self._kill(hung)
+
+    def _is_stuck(self, state: RankState | None) -> bool:
+        return state is not None and state.stage in (WAIT, STEP) and state.stage_s > self._timeout_s and not state.peers
 
     def _find_lost(self) -> None:
         """Another machine is lost when its ranks show no life while one here waits for it: some waits have no other limit."""
         states = [w.state for w in self._ranks if w.state is not None]
-        if any(s.peers and s.stage_s > self._timeout_s for s in states) and self._machines.silent(self._timeout_s):
+        if any(s.peers_s > self._timeout_s for s in states) and self._machines.silent(self._timeout_s):
             self._lost, self._ended_at = True, time.monotonic()
             self._kill(self._ranks)
 
     def _not_finished(self, watched: Watched) -> str:
         state = self._place(watched)
+        if state.stage not in (WAIT, STEP):
+            return f"rank {watched.rank} has not gone on for {self._timeout_s:g} s, last seen {state.where()}"
         where = f"step {state.step} of phase '{state.phase}'" + (f" (in: {state.file})" if state.file else "")
         return f"rank {watched.rank} has not finished {where} for {self._timeout_s:g} s"
 
@@ -234,18 +262,27 @@ class Watch:
         latest = max((s.step for s in others if s.step is not None), default=state.step)
         if latest == state.step:
             return state
-        return evolve(state, step=latest, stage=STEP, file=None, peers=False)
+        return evolve(state, step=latest, stage=STEP, file=None, peers=False, peers_s=0.0)
 
     def _kill(self, ranks: list[Watched]) -> None:
         for watched in ranks:
             if watched.code is None and _exit_code(watched.process) is None and watched.process.pid:
                 watched.by_us = True
-                os.kill(watched.process.pid, signal.SIGKILL)
+                _send(watched.process, signal.SIGKILL)
+
+
+def _send(process: BaseProcess, number: int) -> None:
+    """Send a signal to a rank, which may be gone by now."""
+    if process.pid:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _exit_code(process: BaseProcess) -> int | None:
     """How a child ended, None while it lives; it can still be collected afterwards."""
     assert process.pid is not None
+    if not hasattr(os, "waitid"):
+        return process.exitcode  # macOS before Python 3.13: this collects it, and torch elastic still hears the code
     try:
         found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -41,7 +41,7 @@ from cprspec.training.pulse import pulse
 from cprspec.training.recipe import Recipe
 from cprspec.training.report import Quiet, Report, Reporter
 from cprspec.training.request import Request, write_experiment
-from cprspec.training.signals import Stopped, StopRequest
+from cprspec.training.signals import Stopped, StopRequest, forget_request
 from cprspec.video.store import Store
 from cprspec.video.workers import PRELOADED
 
@@ -77,6 +77,8 @@ def work(request: Request) -> Path:
             naming_lack_of_memory(alive.where),
         ):
             if ranks.first:
+                if not request.child and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+                    forget_request(run.stop_requested)  # under torchrun nobody did before
                 write_facts(run, request, resolved, ranks, threads)
             began = time.monotonic()
             recipe = Recipe(
@@ -133,7 +135,7 @@ def reporting(run: RunDir, resolved: Resolved, ranks: Ranks) -> Iterator[Reporte
             yield report
         except Stopped as stopped:
             name = signal.Signals(stopped.number).name
-            report(events.Stopped(signal=name, step=stopped.step or 0))
+            report(events.Stopped(signal=name, step=stopped.step))
             report.state("stopped", f"by {name}")
             raise
         except LostPeerError:

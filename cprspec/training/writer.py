@@ -40,7 +40,7 @@ class CheckpointWriter:
         self._job = job
         self._keep = Keep(last=launch.keep_last, best=launch.keep_best, by=launch.best_by)
         self._thread: threading.Thread | None = None
-        self._error: CprspecError | MemoryError | None = None
+        self._error: BaseException | None = None
 
     def put(
         self,
@@ -49,7 +49,7 @@ class CheckpointWriter:
         state: Mapping[str, torch.Tensor],
         meta: Mapping[str, Any],
     ) -> Path:
-        """Copy the tensors, let them be written, and say where. CprspecError if the one before could not be written."""
+        """Copy the tensors, let them be written, and say where. Raises what the one before could not be written for."""
         self.flush()
         began = time.monotonic()
         copied = Copied(self._job.global_step(tally), own(weights), own(state), meta)
@@ -59,7 +59,7 @@ class CheckpointWriter:
         return self._job.checkpoints / f"step-{copied.step:06d}"
 
     def flush(self) -> None:
-        """Wait until everything is on disk. CprspecError if something could not be written."""
+        """Wait until everything is on disk. Raises whatever something could not be written for, once."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -74,13 +74,18 @@ class CheckpointWriter:
                 self._job.checkpoints, copied.step, copied.weights, copied.state, copied.meta,
                 midway=lambda: self._job.suffer("save", copied.step),
             )  # fmt: skip
-            self._keep.apply(self._job.checkpoints)
-        except (CprspecError, MemoryError) as error:
+            self._remove_others()
+        except BaseException as error:  # noqa: BLE001 - or the thread would take it along, and nobody knew
             self._error = error
-        except OSError as error:
-            self._error = CprspecError(f"{self._job.checkpoints}: cannot remove old checkpoints: {error}", exit_code=1)
         else:
             log.info("checkpoint of step %d written in %.3f s", copied.step, time.monotonic() - began)
+
+    def _remove_others(self) -> None:
+        try:
+            self._keep.apply(self._job.checkpoints)
+        except OSError as error:
+            message = f"{self._job.checkpoints}: cannot remove old checkpoints: {error}"
+            raise CprspecError(message, exit_code=1) from error
 
 
 @contextmanager
@@ -92,7 +97,7 @@ def writing(job: Job) -> Iterator[CheckpointWriter]:
     except BaseException:
         try:
             writer.flush()
-        except (CprspecError, MemoryError) as error:
-            log.error("%s", error)  # the first error is the one to tell
+        except Exception as error:  # noqa: BLE001 - the first error is the one to tell
+            log.error("%s: %s", type(error).__name__, error)
         raise
     writer.flush()

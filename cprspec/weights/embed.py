@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -73,7 +72,7 @@ class LoadedEncoder:
         (models/frozen.py). `progress` hears (videos done, videos). CprspecError with every file that is no readable video.
         """
         check_precision(precision)
-        index = _index([paths] if isinstance(paths, str | Path) else list(paths))
+        index, names = _index([paths] if isinstance(paths, str | Path) else list(paths))
         lengths = _decode(index, self, progress)
         launch, ranks = Launch(workers=workers), Ranks(device=self.device)
         # A copy: the caller may want the network as it is on disk.
@@ -88,8 +87,8 @@ class LoadedEncoder:
             if progress:
                 progress(len(everything) + int(ids[-1]) + 1, 2 * len(everything))
         labels = tuple(None if v.label is None else index.classes[v.label] for v in index.videos)
-        paths = tuple(v.path for v in index.videos)
-        return Embeddings(paths, labels, torch.cat(rows), self.card.maker, _short(index, lengths, self.card))
+        paths, warnings = tuple(v.path for v in index.videos), _short(names, lengths, self.card)
+        return Embeddings(paths, labels, torch.cat(rows), self.card.maker, warnings, names)
 
 
 def check_precision(precision: str) -> None:
@@ -118,19 +117,25 @@ def load_encoder(export: Path, device: str = "auto", plugins: Sequence[Path] = (
     return LoadedEncoder(card, network.eval(), pick_device(device, 0), Store())
 
 
-def _index(paths: Sequence[str | Path]) -> Index:
-    """The videos of files, folders and stores, each once; a folder's first level below are its classes, if it has any."""
+def _index(paths: Sequence[str | Path]) -> tuple[Index, tuple[str, ...]]:
+    """The videos of files, folders and stores, each once, and their names; a folder's first level below are its classes.
+
+    A video of a store is called as it was when the store was prepared, any other by its path.
+    """
     found: dict[Path, str | None] = {}
+    names: dict[Path, str] = {}
     problems: list[Problem] = []
     for path in (Path(p) for p in paths):
         if path.is_dir():
             try:
-                folder = open_store(path).index(0) if is_store(path) else read_folder(path, None, None, 0.0)
+                store = is_store(path)
+                folder = open_store(path).index(0) if store else read_folder(path, None, None, 0.0)
             except CprspecError as error:
                 problems += error.problems
                 continue
             for video in folder.videos:
                 found.setdefault(video.path, None if video.label is None else folder.classes[video.label])
+                names.setdefault(video.path, video.name if store else str(video.path))
         elif path.exists():
             found.setdefault(path, None)
         else:
@@ -145,7 +150,7 @@ def _index(paths: Sequence[str | Path]) -> Index:
         Video(path=path, name=str(path), label=None if label is None else number[label], source=i, split="test", size=0)
         for i, (path, label) in enumerate(found.items())
     ]
-    return Index(tuple(classes), (), tuple(videos))
+    return Index(tuple(classes), (), tuple(videos)), tuple(names.get(path, str(path)) for path in found)
 
 
 def _decode(index: Index, encoder: LoadedEncoder, progress: Progress | None) -> list[int]:
@@ -160,17 +165,17 @@ def _decode(index: Index, encoder: LoadedEncoder, progress: Progress | None) -> 
         if progress:
             progress(done, 2 * len(index.videos))
     if problems:
-        raise CprspecError(problems, exit_code=1)
+        raise CprspecError(list(dict.fromkeys(problems)), exit_code=1)  # of a store all videos have one
     return lengths
 
 
-def _short(index: Index, lengths: Sequence[int], card: ModelCard) -> tuple[Problem, ...]:
+def _short(names: Sequence[str], lengths: Sequence[int], card: ModelCard) -> tuple[Problem, ...]:
     needed = card.clip.frames * card.clip.stride
-    short: list[Any] = [v.path for v, n in zip(index.videos, lengths, strict=True) if n < needed]
+    short = [name for name, n in zip(names, lengths, strict=True) if n < needed]
     if not short:
         return ()
     message = f"{len(short)} of {len(lengths)} videos are shorter than a clip of {needed} frames"
-    hint = f"they are padded with their first frame: {', '.join(map(str, short[:3]))}{' ...' if len(short) > 3 else ''}"
+    hint = f"they are padded with their first frame: {', '.join(short[:3])}{' ...' if len(short) > 3 else ''}"
     return (Problem(message, hint=hint, warning=True),)
 
 

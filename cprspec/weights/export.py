@@ -38,11 +38,12 @@ from cprspec.weights.card import CARD, WEIGHTS, ModelCard, component_table
 
 @frozen
 class Exported:
-    """What was written: the folder, its card as a table, and warnings."""
+    """What was written: the folder, its card as a table, and warnings; `what` says whose encoder it is."""
 
     folder: Path
     table: Mapping[str, Any]
     warnings: tuple[Problem, ...]
+    what: str
 
 
 def export_run(
@@ -80,7 +81,15 @@ def export_run(
     _write(out, (folder / checkpoint.WEIGHTS).read_bytes(), tomli_w.dumps(table))
     hint = "its videos are not where the run found them, or not the same"
     warnings = [Problem("the card does not name the data's identity", hint=hint, warning=True)] if not identity else []
-    return Exported(out, table, tuple(warnings))
+    return Exported(out, table, tuple(warnings), _what(resolved, phase, view))
+
+
+def _what(resolved: Resolved, phase: Phase, view: str) -> str:
+    """Phase and view of the encoder, and which others there are."""
+    others = [each.name for each in resolved.phases if each.name != phase.name]
+    more = f"; --phase takes another: {', '.join(others)}" if others else ""
+    more += f"; --view: {', '.join(other for other in phase.views if other != view)}" if len(phase.views) > 1 else ""
+    return f"the encoder of phase {quoted(phase.name)}, for view {quoted(view)}{more}"
 
 
 def _phase(resolved: Resolved, run: RunDir, name: str | None) -> Phase:

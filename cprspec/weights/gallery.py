@@ -44,7 +44,7 @@ def page(answers: Answers, encoder: LoadedEncoder) -> str:
     for answer in answers.answers:
         found = tuple(
             Shown(
-                str(f.path),
+                f.name,
                 f.label,
                 look(f.path),
                 f.score,
@@ -52,7 +52,7 @@ def page(answers: Answers, encoder: LoadedEncoder) -> str:
             )
             for f in answer.found
         )
-        shown.append(ShownAnswer(Shown(str(answer.path), answer.label, look(answer.path)), found))
+        shown.append(ShownAnswer(Shown(answer.name, answer.label, look(answer.path)), found))
     return render("search.html", answers=shown, maker=answers.encoder, videos=answers.videos, right=answers.right)
 
 

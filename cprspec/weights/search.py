@@ -28,13 +28,15 @@ class Found:
     score: float
     label: str | None
     path: Path
+    name: str
 
 
 @frozen
 class Answer:
-    """A query and the nearest videos, nearest first."""
+    """A query and the nearest videos, nearest first; names are what videos are called (weights/embeddings.py)."""
 
     path: Path
+    name: str
     label: str | None
     found: tuple[Found, ...]
 
@@ -66,6 +68,7 @@ class Answers:
             "queries": [
                 {
                     "path": str(answer.path),
+                    "name": answer.name,
                     "label": answer.label,
                     "found": [{**asdict(found), "path": str(found.path)} for found in answer.found],
                 }
@@ -92,25 +95,27 @@ def search(queries: Embeddings, collection: Embeddings, top: int, where: Path) -
     # One more than asked for: a query that is in the collection finds itself.
     near = nearest(unit(queries.features_VF - mean_F), unit(collection.features_VF - mean_F), top + 1)
     answers = []
-    found = zip(queries.paths, queries.labels, near.row_Qk, near.score_Qk, strict=True)
-    for path, label, row_k, score_k in found:
-        answers.append(Answer(path, label, _answers(row_k, score_k, own_place.get(path.absolute()), collection, top)))
+    found = zip(queries.paths, queries.names, queries.labels, near.row_Qk, near.score_Qk, strict=True)
+    for path, name, label, row_k, score_k in found:
+        answers.append(
+            Answer(path, name, label, _answers(row_k, score_k, own_place.get(path.absolute()), collection, top))
+        )
     return Answers(queries.maker, len(collection.paths), tuple(answers))
 
 
 def _answers(row_k: Tensor, score_k: Tensor, own: int | None, collection: Embeddings, top: int) -> tuple[Found, ...]:
     others = [(v, score) for v, score in zip(row_k.tolist(), score_k.clamp(-1, 1).tolist(), strict=True) if v != own]
     return tuple(
-        Found(rank, score, collection.labels[v], collection.paths[v])
+        Found(rank, score, collection.labels[v], collection.paths[v], collection.names[v])
         for rank, (v, score) in enumerate(others[:top], start=1)
     )
 
 
 def in_words(answers: Answers) -> list[str]:
-    """Lines for a terminal: each query, and its answers as rank, score, class and path."""
+    """Lines for a terminal: each query, and its answers as rank, score, class and name."""
     lines = []
     for answer in answers.answers:
-        lines.append(f"{answer.path}{f' ({answer.label})' if answer.label else ''}")
+        lines.append(f"{answer.name}{f' ({answer.label})' if answer.label else ''}")
         width = max((len(f.label or "-") for f in answer.found), default=0)
-        lines += [f"{f.rank:4d}  {f.score:+.3f}  {f.label or '-':{width}}  {f.path}" for f in answer.found]
+        lines += [f"{f.rank:4d}  {f.score:+.3f}  {f.label or '-':{width}}  {f.name}" for f in answer.found]
     return lines

@@ -82,7 +82,7 @@ def torn_log(lab: Lab, seed: int) -> None:
 
 def made_checkpoint(folder: Path, step: int, fill_with: float = 1.0) -> Path:
     """A small checkpoint."""
-    weights = {"a": torch.full((16, 8), fill_with), "b": torch.arange(6.0).reshape(2, 3).T}
+    weights = checkpoint.own({"a": torch.full((16, 8), fill_with), "b": torch.arange(6.0).reshape(2, 3).T})
     state = {"bank": torch.arange(64), "optimizer.a|momentum_buffer": torch.ones(16, 8)}
     return checkpoint.save(folder, step, weights, state, {"tally": {"epoch": 1}, "world_size": 1})
 
@@ -134,21 +134,37 @@ def damaged_checkpoint(lab: Lab, seed: int) -> None:
 
 
 def fallback(lab: Lab, seed: int) -> None:
-    """C1: a run whose newest checkpoint is damaged refuses to go on, and with --fallback ends with the same bits."""
+    """C1: a run whose newest checkpoints are damaged refuses to go on, and with --fallback ends with the same bits.
+
+    Where both that are kept are damaged, it is killed again before it has come as far as they were: what it saved
+    meanwhile is there, and needs no --fallback.
+    """
     rng = random.Random(seed)
     runs = scratch(lab, "fallback", seed)
-    ended = lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault="0:6:kill:step:cycle")
+    ended = lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault="0:8:kill:step:cycle")
     assert ended.code == -signal.SIGKILL
     run = only_run(runs)
-    newest = checkpoint.in_order(run / "phases" / "cycle" / "checkpoints")[-1]
-    assert damage(newest / rng.choice(FILES[:3]), rng)
+    folder = run / "phases" / "cycle" / "checkpoints"
+    damaged = checkpoint.in_order(folder)[-(2 - seed % 2) :]
+    for each in damaged:
+        assert damage(each / rng.choice(FILES[:3]), rng)
     refused = lab.call("run", run)
     assert refused.code == 2, refused.talk
-    assert newest.name in refused.last
+    assert damaged[-1].name in refused.talk
     assert "--fallback goes on from" in refused.last
-    done = lab.call("run", run, "--fallback")
+    options = ["--fallback"]
+    if len(damaged) == 2:  # from the beginning of the phase: keep_last is 2
+        step = rng.randrange(2, 6)
+        again = lab.call("run", run, "--fallback", *EVERY_STEP, fault=f"0:{step}:kill:step:cycle")
+        assert again.code == -signal.SIGKILL, again.talk
+        found, bad = checkpoint.newest(folder)
+        assert found is not None, f"nothing of {step} steps is there"
+        assert (bad, int(found.folder.name[5:]) >= step - 1) == ([], True), found.folder
+        options = []
+    done = lab.call("run", run, *options)
     assert done.code == 0, done.talk
-    assert newest.name in (run / "events.jsonl").read_text()
+    assert all(each.name in (run / "events.jsonl").read_text() for each in damaged)
+    assert {f"damaged-{each.name}" for each in damaged} <= {each.name for each in folder.iterdir()}
     assert_same(run, lab.reference())
 
 

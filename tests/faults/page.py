@@ -10,6 +10,7 @@ PROMISES = {
         "P1-restart",
         "P2",
         "P2-save",
+        "P6-error",
         "P8",
         "P11",
         "C1-run",
@@ -39,7 +40,7 @@ PROMISES = {
     "Mistakes in experiments: all at once, with place and hint": ("S1", "S3", "S4"),
     "Nothing from a file reaches the terminal as an escape": ("T1",),
     "Long logs and many runs": ("D9", "D11"),
-    "A loss that is not finite ends the run before the update": ("P14",),
+    "A loss that is not finite ends the run before the update; every checkpoint is finite": ("P14",),
 }
 """What is promised, and the rows that would show it broken."""
 

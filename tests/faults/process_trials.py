@@ -334,6 +334,37 @@ def other_threads(lab: Lab, seed: int) -> None:
 
 
 def not_finite(lab: Lab, seed: int) -> None:
+    """P14: a loss that is not finite ends the run before the update; in every third trial an update overflows instead."""
+    if seed % 3 == 2:
+        update_overflows(lab, seed)
+    else:
+        loss_not_finite(lab, seed)
+
+
+def update_overflows(lab: Lab, seed: int) -> None:
+    """P14: loss and gradients are finite, the learning rate is so high that the update is not: it is not saved.
+
+    Whoever tries again is told the same again, instead of being stuck with weights that nothing can be made of.
+    """
+    rng = random.Random(seed)
+    runs, two = _runs(lab, "P14", seed), TWO if rng.random() < 0.5 else ()
+    lr = rng.choice(("3e38", "1e37", "1e30"))
+    ended = lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, *two, "--set", f"optimizer.lr={lr}")
+    assert ended.code == 1, ended.talk
+    assert "not finite" in ended.talk, ended.talk
+    run = only_run(runs)
+    (path,) = run.glob("phases/rgb/non-finite-step-*.json")
+    facts = json.loads(path.read_text())
+    assert len(facts["videos"]) == 8
+    assert lr != "3e38" or facts["state"], "the first update overflows"
+    _all_finite(run)
+    again = lab.call("run", run, *two)
+    assert again.code == 1, again.talk
+    assert f"step {facts['step']}: " in again.talk, again.talk
+    _all_finite(run)
+
+
+def loss_not_finite(lab: Lab, seed: int) -> None:
     """P14: a loss that is not finite ends the run before the update and leaves the clips of the batch."""
     rng = random.Random(seed)
     runs = _runs(lab, "P14", seed)
@@ -348,6 +379,27 @@ def not_finite(lab: Lab, seed: int) -> None:
     facts = json.loads(path.read_text())
     assert (facts["step"], len(facts["videos"])) == (step, 8)
     assert steps(run) == steps(lab.reference())[: len(steps(run))], "the steps before it"
+    _all_finite(run)
+
+
+def _all_finite(run: Path) -> None:
     for folder in run.glob("phases/*/checkpoints/step-*"):
         found = checkpoint.load(folder)
         assert all(bool(t.isfinite().all()) for t in (*found.weights.values(), *found.state.values()))
+
+
+def writer_breaks(lab: Lab, seed: int) -> None:
+    """P6: writing a checkpoint fails in a way that nobody expects: the run ends with it, and goes on bit for bit."""
+    rng = random.Random(seed)
+    reference, runs = lab.reference(), _runs(lab, "P6-error", seed)
+    phase = rng.choice(list(PHASES))
+    step = rng.choice((PHASES[phase], rng.randrange(1, PHASES[phase])))  # often the last, after which nothing is saved
+    ended = lab.call("run", "small.toml", "--runs", runs, *EVERY_STEP, fault=f"0:{step}:error:save:{phase}")
+    assert ended.code == 1, (phase, step, ended.talk)
+    assert "InjectedError" in ended.last, ended.last
+    run = only_run(runs)
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    assert not list(run.glob(f"phases/{phase}/checkpoints/step-{step:06d}"))
+    done = lab.call("run", run)
+    assert done.code == 0, done.talk
+    assert_same(run, reference)

@@ -19,6 +19,7 @@ import pytest
         (trials.changed_after_loading, 4),
         (trials.deleted_run, 1),
         (trials.full_disk, 1),
+        (trials.fallback, 2),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

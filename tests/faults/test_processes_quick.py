@@ -31,5 +31,13 @@ def test_a_loss_that_is_not_finite(lab):
     trials.not_finite(lab, SEED)
 
 
+def test_an_update_that_overflows(lab):
+    trials.update_overflows(lab, SEED)
+
+
+def test_an_error_while_a_checkpoint_is_written(lab):
+    trials.writer_breaks(lab, SEED)
+
+
 def test_a_port_that_is_taken(lab):
     trials.port_in_use(lab, 0)

@@ -43,6 +43,7 @@ def all_kinds():
         events.RunFinished(seconds_s=3),
         events.RunFailed(message="no"),
         events.Stopped(signal="SIGTERM", step=4),
+        events.Stopped(signal="SIGTERM", step=None),
     ]
 
 

@@ -14,6 +14,9 @@ from cprspec.spec.schema import Resolved
 
 Read = Callable[..., Resolved]
 
+LONG = ("phase.rgb.epochs=20", "phase.flow.epochs=20")
+"""Enough steps for 64 videos, so that nothing is said of them."""
+
 
 def _index(sources: Sequence[int], labels: Sequence[int | None], tests: int = 0) -> Index:
     """One training video for each entry, and `tests` test videos of the first class."""
@@ -45,7 +48,19 @@ def _texts(problems: Sequence[Problem]) -> list[str]:
 
 def test_enough_says_nothing(good: str, read: Read, tmp_path: Path) -> None:
     index = _index(range(64), [i % 4 for i in range(64)], tests=3)
-    assert _look(read(good), index, tmp_path) == []
+    assert _look(read(good, *LONG), index, tmp_path) == []
+
+
+def test_few_steps(good: str, read: Read, tmp_path: Path) -> None:
+    (problem,) = _look(
+        read(good, "phase.flow.epochs=12"), _index(range(64), [i % 4 for i in range(64)], tests=3), tmp_path
+    )
+    assert problem.warning
+    assert problem.message == (
+        "64 videos are few: 80 steps in all from random weights (8 an epoch, 10 epochs) teach next to nothing "
+        "(phases 'rgb', 'flow')"
+    )
+    assert problem.hint == "more videos, a smaller batch_size, or about 57 epochs"
 
 
 def test_facts() -> None:
@@ -57,7 +72,7 @@ def test_facts() -> None:
 
 
 def test_too_few_videos(good: str, read: Read, tmp_path: Path) -> None:
-    problems = _look(read(good), _index(range(7), [0] * 7, tests=1), tmp_path)
+    problems = _look(read(good, *LONG), _index(range(7), [0] * 7, tests=1), tmp_path)
     assert [(p.message, p.warning) for p in problems] == [
         ("7 videos to train on are fewer than one batch of 8", False),
         ("the queue of 64 is larger than the 7 videos to train on", True),
@@ -66,12 +81,12 @@ def test_too_few_videos(good: str, read: Read, tmp_path: Path) -> None:
 
 
 def test_one_source(good: str, read: Read, tmp_path: Path) -> None:
-    problems = _look(read(good), _index([0] * 64, [0] * 64, tests=1), tmp_path)
+    problems = _look(read(good, *LONG), _index([0] * 64, [0] * 64, tests=1), tmp_path)
     assert _texts(problems) == ["every training video has the same source, so nothing can be mined"]
 
 
 def test_labels_and_test_videos(good: str, read: Read, tmp_path: Path) -> None:
-    problems = _look(read(good, "miner.use=oracle"), _index(range(64), [None] * 64), tmp_path)
+    problems = _look(read(good, "miner.use=oracle", *LONG), _index(range(64), [None] * 64), tmp_path)
     assert _texts(problems) == [
         "phase 'cycle' mines by labels, and data set 'clips' has none",
         "evaluation 'nn' needs labels, and data set 'clips' has none",
@@ -80,7 +95,7 @@ def test_labels_and_test_videos(good: str, read: Read, tmp_path: Path) -> None:
 
 
 def test_missing_weights(good: str, read: Read, tmp_path: Path) -> None:
-    resolved = read(good.replace('start_from = "rgb"', 'start_from = { file = "w.safetensors" }'))
+    resolved = read(good.replace('start_from = "rgb"', 'start_from = { file = "w.safetensors" }'), *LONG)
     index = _index(range(64), [0] * 64, tests=1)
     (problem,) = _look(resolved, index, tmp_path)
     assert str(problem) == f"x.toml:19:1: phase 'cycle' starts from {tmp_path}/w.safetensors, which is not a file"

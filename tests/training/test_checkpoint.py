@@ -14,7 +14,8 @@ FILES = (checkpoint.WEIGHTS, checkpoint.STATE, checkpoint.META)
 @pytest.fixture
 def saved(tmp_path):
     weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(6.0).reshape(2, 3).T}
-    return checkpoint.save(tmp_path, 7, weights, {"bank": torch.ones(4, dtype=torch.int64)}, {"tally": {"epoch": 1}})
+    state = {"bank": torch.ones(4, dtype=torch.int64)}
+    return checkpoint.save(tmp_path, 7, checkpoint.own(weights), state, {"tally": {"epoch": 1}})
 
 
 def test_round_trip(saved):
@@ -94,3 +95,31 @@ def test_the_best_stay_beside_the_newest(tmp_path, by, kept):
     (tmp_path / "step-000002" / checkpoint.META).write_bytes(b"[")
     checkpoint.Keep(last=2, best=1, by=by).apply(tmp_path)
     assert sorted(int(p.name[5:]) for p in tmp_path.iterdir()) == kept
+
+
+@pytest.mark.parametrize("figures", [[1], None, "low", {"loss": "low"}, {"loss": True}, {"loss": [0]}])
+def test_figures_that_are_none_are_not_the_best(tmp_path, figures):
+    for step, own in enumerate((figures, {"loss": 1.0}, figures, {})):
+        checkpoint.save(tmp_path, step, {}, {}, {"figures": own})
+    checkpoint.Keep(last=1, best=1).apply(tmp_path)
+    assert sorted(int(p.name[5:]) for p in tmp_path.iterdir()) == [1, 3]
+
+
+@pytest.mark.parametrize("found_at", [5, None])
+def test_damaged_ones_are_set_aside_and_do_not_push_out_later_ones(tmp_path, found_at):
+    for step in (20, 30) if found_at is None else (found_at, 20, 30):
+        checkpoint.save(tmp_path, step, {}, {}, {})
+    for step in (20, 30):
+        (tmp_path / f"step-{step:06d}" / checkpoint.STATE).write_bytes(b"")
+    (tmp_path / "damaged-step-000030").mkdir()  # an earlier one: the disk is not to fill with them
+    found, bad = checkpoint.newest(tmp_path)
+    assert len(bad) == 2
+    checkpoint.set_aside(tmp_path, found)
+    assert (tmp_path / "damaged-step-000030" / checkpoint.META).exists()
+    for step in (6, 7, 8):
+        made = checkpoint.save(tmp_path, step, {}, {}, {})
+        checkpoint.Keep(last=2).apply(tmp_path)
+        found, bad = checkpoint.newest(tmp_path)
+        assert (found.folder, bad) == (made, [])
+    left = {"step-000007", "step-000008", "damaged-step-000020", "damaged-step-000030"}
+    assert {p.name for p in tmp_path.iterdir()} == left

@@ -66,11 +66,16 @@ def test_every_other_event_is_one_line():
         events.RunFinished(seconds_s=3700),
         events.RunFailed(message="no"),
         events.Stopped(signal="SIGINT", step=9),
+        events.Stopped(signal="SIGINT", step=None),
     ]
     lines = shown(*some).splitlines()
     assert len(lines) == len(some)
     assert "taken from x/y" in lines[2]
     assert "1 h 01 min" in lines[6]
+    assert [line[line.index("stopped") :] for line in lines[-2:]] == [
+        "stopped by SIGINT after step 9; everything is saved",
+        "stopped by SIGINT; everything is saved",
+    ]
 
 
 def test_an_evaluation_that_trains_tells_how_far_it_is():

@@ -29,6 +29,7 @@ from cprspec.video.clips import TestClips as Clips
 from cprspec.video.normalise import Normalise
 from cprspec.video.store import Store
 from cprspec.weights import unpickle
+from cprspec.weights.embeddings import read_embeddings
 from cprspec.weights.export import export_run
 from cprspec.weights.importing import map_weights
 from cprspec.weights.reading import Opened, recognise
@@ -215,3 +216,42 @@ def test_commands(made, tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     assert [(row["row"], row["label"]) for row in rows] == [("0", "a"), ("1", "a"), ("2", "b"), ("3", "b")]
     assert all(Path(row["path"]).is_file() for row in rows)
+
+
+def test_what_is_exported_is_said_and_nothing_is_replaced_unasked(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = str(made.run.path.parent.parent)
+    done = CliRunner().invoke(app, ["export", "made", "--runs", runs, "--phase", "rgb", "-o", "model"])
+    assert "the encoder of phase 'rgb', for view 'rgb'; --phase takes another: " in done.stderr
+    embed = ["embed", "model", str(made.videos), "-o", "f.safetensors"]
+    Path("f.csv").write_text("mine")
+    refused = CliRunner().invoke(app, embed)
+    assert str(refused.exception) == "f.csv: exists already; --force replaces it"
+    assert Path("f.csv").read_text() == "mine"
+    assert CliRunner().invoke(app, [*embed, "--force"]).exit_code == 0
+    for folder, why in (("nowhere", "no such folder"), (str(made.run.path), "a run, not an exported encoder")):
+        refused = CliRunner().invoke(app, ["embed", folder, str(made.videos), "-o", "g.safetensors"])
+        assert f"{folder}: {why}; cprspec export" in str(refused.exception)
+
+
+def test_videos_of_a_store_keep_their_names(exports, made, tmp_path):
+    store = tmp_path / "store"
+    prepare = [
+        "data",
+        "prepare",
+        "folder",
+        "--root",
+        str(made.videos),
+        "--out",
+        str(store),
+        "--flow",
+        "none",
+        "--short-side",
+        "36",
+    ]
+    assert CliRunner().invoke(app, prepare).exit_code == 0
+    found = cprspec.load_encoder(exports["cycle"].folder, device="cpu").embed(store)
+    assert found.names == ("a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4")
+    found.save(tmp_path / "f.safetensors")
+    again = read_embeddings(tmp_path / "f.safetensors")
+    assert (again.names, again.paths) == (found.names, found.paths)

@@ -109,6 +109,9 @@ def test_published_checkpoint_through_the_command(tmp_path):
     record = json.loads(done.stdout)
     out = load_file(tmp_path / "out" / "q.safetensors")
     assert same(out, parts["encoder_q"])
+    refused = CliRunner().invoke(app, arguments)
+    assert "exists already; --force replaces it" in str(refused.exception)
+    assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
     assert (record["layout"], record["part"], record["unfilled"]) == ("coclr", "encoder_q", [])
     assert record["backbone"] == {"component": "s3d", "width": 0.0625, "gating": False}
     reasons = {item["from"]: item["reason"] for item in record["ignored"]}
