@@ -65,7 +65,7 @@ def watch(
     everything: Annotated[bool, typer.Option("--all", help="Begin with the whole past.")] = False,
     json: Json = False,
 ) -> None:
-    """Print what a run does, as plain lines (--json: its events), until it ends; exit code 1 if it failed."""
+    """Print what a run does, as plain lines (--json: its events), until it ends; exit code 1 if it failed or was killed."""
     from cprspec.runs.layout import RunDir
     from cprspec.runs.summary import read_status
     from cprspec.runs.telling import Narrator
@@ -73,7 +73,7 @@ def watch(
     from cprspec.runs.watch import watch as follow
 
     found = RunDir.find(run, folder)
-    told, past, live = Narrator(), deque[str](maxlen=None if everything else lines), False
+    told, past, live, killed = Narrator(), deque[str](maxlen=None if everything else lines), False, False
     try:
         for news in follow(found):
             if isinstance(news, Caught):
@@ -81,6 +81,7 @@ def watch(
                 print("".join(f"{line}\n" for line in past), end="", flush=True)
                 continue
             if isinstance(news, Silence):
+                killed = news.gone
                 print(silence_line(news), file=sys.stderr, flush=True)
                 continue
             line = _json_line(news.to_json()) if json else told.line(news)
@@ -90,7 +91,9 @@ def watch(
             print(line, flush=True) if live else past.append(line)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    if read_status(found, []).state == "failed":
+    if killed:
+        print(f"go on with: cprspec run {found.path}", file=sys.stderr)
+    if killed or read_status(found, []).state == "failed":
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -111,15 +114,15 @@ def tui(
     folder: Runs = Path("runs"),
 ) -> None:
     """Watch runs in the terminal: curves, mining, comparison. Reads only; quitting never touches a run."""
-    from cprspec.runs.layout import RunDir, is_run
+    from cprspec.runs.layout import RunDir
 
     check_terminal()
     chosen: RunDir | None = None
-    if run is not None and Path(run).is_dir() and not is_run(Path(run)):
+    if run is not None and _holds_experiments(Path(run)):
         folder = Path(run)
     elif run is not None:
-        chosen = RunDir.find(run, folder)
-        folder = chosen.path.resolve().parent.parent
+        chosen = RunDir(RunDir.find(run, folder).path.resolve())  # as the list below has it
+        folder = chosen.path.parent.parent
     if not folder.is_dir():
         raise CprspecError(Problem(f"no folder {clean(str(folder))}", hint="name the folder of all runs with --runs"))
     from cprspec.tui.app import MonitorApp
@@ -127,6 +130,13 @@ def tui(
     app = MonitorApp(folder, chosen)
     app.run()
     raise typer.Exit(app.return_code or 0)
+
+
+def _holds_experiments(path: Path) -> bool:
+    """Whether `path` is a folder of runs, and neither a run nor the folder of one experiment."""
+    from cprspec.runs.layout import is_run
+
+    return path.is_dir() and not is_run(path) and not any(map(is_run, path.glob("*")))
 
 
 def check_terminal() -> None:

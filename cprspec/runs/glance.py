@@ -126,11 +126,11 @@ class Listing:
         return [glance for _, glance in seen.values()]
 
     def _one(self, run: RunDir) -> tuple[object, Glance]:
-        now = tuple(_stamp(path) for path in (run.status, run.events, run.evaluations))
+        now = tuple(_stamp(path) for path in (run.status, run.events, run.evaluations, run.writer))
         before = self._seen.get(run)
         if before is None or before[0] != now:
             return now, glance(run)
-        if before[1].status.state in {"running", "stale"}:  # the age of its heartbeat grows without any change
+        if before[1].status.state in {"running", "stale", "starting"}:  # it may fall silent, or die, without any change
             status = read_status(run, [])
             left_s = before[1].left_s if status.state == "running" else None
             return now, evolve(before[1], status=status, left_s=left_s)

@@ -25,6 +25,7 @@ from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
 from cprspec.runs.files import make_durable_folder, write_failed
+from cprspec.runs.owner import parse_owner
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What names of experiments, runs, phases and evaluations look like."""
@@ -155,6 +156,11 @@ class RunDir:
         return self.path / STOP_REQUESTED
 
     @property
+    def writer(self) -> Path:
+        """Locked by whoever writes the run, who puts its name into it."""
+        return self.path / "writer.lock"
+
+    @property
     def phases(self) -> Path:
         """The folder of all phases."""
         return self.path / "phases"
@@ -211,7 +217,7 @@ class RunDir:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the run's only writer, until the context or the process ends. CprspecError that names the other writer."""
-        path = self.path / "writer.lock"
+        path = self.writer
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -238,7 +244,7 @@ class RunDir:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(owner).encode("ascii"), 0)
         except OSError as error:
-            raise write_failed(self.path / "writer.lock", error) from error
+            raise write_failed(self.writer, error) from error
 
 
 def check_name(name: str, what: str) -> str:
@@ -288,26 +294,11 @@ def _owner(descriptor: int) -> str:
     """Who holds the lock. A new owner needs a moment to write its name, so a dead one is asked again for a second."""
     deadline = time.monotonic() + _OWNER_WAIT_S
     while True:
-        try:
-            owner = json.loads(os.pread(descriptor, 4096, 0))
-            pid, host, since = int(owner["pid"]), str(owner["host"]), float(owner["since"])
-        except (ValueError, KeyError, TypeError):
-            pid, host, since = 0, "", 0.0
-        if (pid and _alive(pid, host)) or time.monotonic() > deadline:
+        owner = parse_owner(os.pread(descriptor, 4096, 0))
+        if (owner is not None and owner.alive is not False) or time.monotonic() > deadline:
             break
         time.sleep(0.02)
-    if not pid:
+    if owner is None:
         return "another process"
-    return f"pid {pid} on host {clean(host, MAX_ECHO)} since {datetime.fromtimestamp(since).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _alive(pid: int, host: str) -> bool:
-    if host != socket.gethostname():
-        return True  # not for us to know
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+    since = datetime.fromtimestamp(owner.since).astimezone()
+    return f"pid {owner.pid} on host {clean(owner.host, MAX_ECHO)} since {since:%Y-%m-%d %H:%M:%S}"

@@ -30,6 +30,7 @@ def status_record(glance: Glance) -> dict[str, Any]:
         "state": status.state,
         "why": glance.why,
         "heartbeat_age_s": status.heartbeat_age_s,
+        "gone": status.gone,
         "pid": status.pid,
         "host": status.host,
         "phase": status.phase,
@@ -103,6 +104,7 @@ def _row(glance: Glance) -> list[str]:
 def detail_lines(record: dict[str, Any]) -> list[str]:
     """What `detail_record` holds, as lines for a person."""
     state = record["state"] + (f": {record['why']}" if record["why"] else "")
+    state += f", its process {record['pid']} is dead" if record["gone"] else ""
     age = record["heartbeat_age_s"]
     heard = "" if age is None or record["state"] == "finished" else f", last heard of {duration(age)} ago"
     lines = [f"{record['run']}: {state}{heard}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -16,6 +17,7 @@ from attrs import evolve, field, frozen
 from cprspec.errors import CprspecError
 from cprspec.runs import events
 from cprspec.runs.layout import RunDir
+from cprspec.runs.owner import alive, read_owner
 from cprspec.runs.reading import read_json, read_toml
 from cprspec.runs.records import Record, as_number, as_text, as_whole, mining_records, read_record
 from cprspec.runs.tables import last_table
@@ -24,10 +26,16 @@ from cprspec.runs.tail import read_events
 STALE_S = 30.0
 """A run that has not touched its status for so many seconds is stale."""
 
+_CLOCK_S = 0.1
+"""The times of files may be so much behind the clock."""
+
 
 @frozen(kw_only=True)
 class Status:
-    """`status.json`: state is `running`, `finished`, `stopped`, `failed`, `stale` or `unknown`; `why` explains the end."""
+    """`status.json`: state is `running`, `finished`, `stopped`, `failed`, or found out: `stale`, `starting`, `unknown`.
+
+    `why` explains the end. `gone`: it says that it runs, and this host, on which it did, has no such process any more.
+    """
 
     state: str = "unknown"
     why: str | None = None
@@ -37,6 +45,7 @@ class Status:
     pid: int | None = None
     host: str | None = None
     heartbeat_age_s: float | None = None
+    gone: bool = False
 
 
 @frozen(kw_only=True)
@@ -119,20 +128,43 @@ def summarise(run: RunDir) -> RunSummary:
 
 
 def read_status(run: RunDir, problems: list[str]) -> Status:
-    """The state of a run. One that says it is running and is silent is `stale`."""
-    data = read_json(run.status, problems, "status")
-    if data is None:
-        return Status()
+    """The state of a run. One that says it is running and is silent is `stale`; one that has not said so yet is `starting`."""
+    data = read_json(run.status, problems, "status") or {}
+    place = {
+        "phase": as_text(data.get("phase")), "epoch": as_whole(data.get("epoch")), "step": as_whole(data.get("step")),
+    }  # fmt: skip
+    owner = read_owner(run.writer)
+    owned = owner is not None and owner.alive is True
+    if _is_new(run) if owner is None else owned and _is_later(owner.since, run.status):
+        who = {"pid": owner.pid, "host": owner.host} if owner else {}
+        return Status(state="starting", **place, **who)  # type: ignore[arg-type]
     beat = as_number(data.get("heartbeat"))
     # A clock that was set back makes the age negative: the run is then as good as fresh.
     age = None if beat is None else max(0.0, time.time() - beat)
     state = as_text(data.get("state")) or "unknown"
+    pid, host = as_whole(data.get("pid")), as_text(data.get("host"))
+    gone = state == "running" and not owned and alive(pid, host) is False
     if state == "running" and (age is None or age > STALE_S):
         state = "stale"
     return Status(
-        state=state, why=as_text(data.get("why")), phase=as_text(data.get("phase")), epoch=as_whole(data.get("epoch")),
-        step=as_whole(data.get("step")), pid=as_whole(data.get("pid")), host=as_text(data.get("host")), heartbeat_age_s=age,
+        state=state, why=as_text(data.get("why")), pid=pid, host=host, heartbeat_age_s=age, gone=gone, **place,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def _is_new(run: RunDir) -> bool:
+    """Whether the run has just been made, and nothing is in it yet."""
+    try:
+        return time.time() - run.path.stat().st_mtime < STALE_S and not any(run.path.iterdir())
+    except OSError:
+        return False
+
+
+def _is_later(since: float, path: Path) -> bool:
+    """Whether `path` was written before `since`, or is not there."""
+    try:
+        return since > path.stat().st_mtime + _CLOCK_S
+    except OSError:
+        return True
 
 
 def _evaluating(happened: Sequence[events.Event]) -> events.Evaluating | None:

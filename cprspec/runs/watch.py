@@ -11,6 +11,7 @@ from cprspec.runs.events import Event
 from cprspec.runs.layout import RunDir
 from cprspec.runs.summary import Status, read_status
 from cprspec.runs.tail import LogTail
+from cprspec.runs.telling import duration
 
 POLL_S = 1.0
 ENDED = ("finished", "failed", "stopped")
@@ -21,9 +22,14 @@ _PAST_EVERY = 50
 
 @frozen
 class Silence:
-    """The run has not touched its status for `age_s` seconds; None: it has written none that can be read."""
+    """The run has not touched its status for `age_s` seconds; None: it has written none that can be read.
+
+    `gone`: its process `pid` on this host is dead, and nobody else writes it.
+    """
 
     age_s: float | None
+    gone: bool = False
+    pid: int | None = None
 
 
 @frozen
@@ -34,7 +40,7 @@ class Caught:
 def watch(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> Iterator[Event | Silence | Caught]:
     """The events of `run` from its start (of the steps so far only some), then as they come, until its status says it ended.
 
-    A run that falls silent says so once and is watched on: it may be continued.
+    A run that falls silent says so once and is watched on: it may be continued. One whose process is dead has ended.
     """
     tail, caught, silent = LogTail(run.events), False, False
     tail.every = _PAST_EVERY
@@ -48,7 +54,10 @@ def watch(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> Iterator[
             yield Caught()
         if status.state in ENDED:
             return
-        if status.state == "running":
+        if status.state == "stale" and status.gone:
+            yield Silence(status.heartbeat_age_s, gone=True, pid=status.pid)
+            return
+        if status.state in {"running", "starting"}:
             silent = False
         elif not silent:
             silent = True
@@ -60,6 +69,8 @@ def silence_line(silence: Silence) -> str:
     """What a person should know about a run that says nothing."""
     if silence.age_s is None:
         return "nothing heard yet: the run has written no status that can be read"
+    if silence.gone:
+        return f"silent for {duration(silence.age_s)}: the run was killed; its process {silence.pid} is dead"
     return f"silent for {silence.age_s:.0f} s: the run was killed, hangs, or is cut off; watching on"
 
 
@@ -67,7 +78,8 @@ def status_line(status: Status) -> str:
     """The state in words: how it ended and why, or how long it has been silent."""
     age = status.heartbeat_age_s
     if status.state == "stale":
-        return "stale" if age is None else f"stale {short_age(age)}"
+        word = "killed" if status.gone else "stale"
+        return word if age is None else f"{word} {short_age(age)}"
     return status.state
 
 

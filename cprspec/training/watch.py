@@ -212,8 +212,7 @@ class Watch:
         going = [w for w in self._ranks if w.state is not None and w.state.stage != END]
         now = time.monotonic()
         lifeless = [w for w in going if now - w.changed > self._timeout_s]
-        elsewhere = [said[-1] for said in self._elsewhere.values() if said[0].heartbeat != said[-1].heartbeat]
-        states = [*elsewhere, *(w.state for w in going if w.state is not None)]
+        states = [*self._heard(), *(w.state for w in going if w.state is not None)]
         waited = any(state.peers_s > self._timeout_s for state in states)
         hung = lifeless or ([w for w in going if self._is_stuck(w.state)] if waited else [])
         if hung:
@@ -226,11 +225,20 @@ class Watch:
         return state is not None and state.stage in (WAIT, STEP) and state.stage_s > self._timeout_s and not state.peers
 
     def _find_lost(self) -> None:
-        """Another machine is lost when its ranks show no life while one here waits for it: some waits have no other limit."""
-        states = [w.state for w in self._ranks if w.state is not None]
-        if any(s.peers_s > self._timeout_s for s in states) and self._machines.silent(self._timeout_s):
+        """Another machine is lost when its ranks show no life while one here waits for it, or when all wait for all.
+
+        Some waits have no other limit.
+        """
+        waits = [w.state is not None and w.state.peers_s > self._timeout_s for w in self._ranks]
+        theirs = [state.peers_s > self._timeout_s for state in self._heard()]
+        cut_off = bool(theirs) and all(theirs) and all(waits)
+        if any(waits) and (cut_off or self._machines.silent(self._timeout_s)):
             self._lost, self._ended_at = True, time.monotonic()
             self._kill(self._ranks)
+
+    def _heard(self) -> list[RankState]:
+        """What ranks of other machines say that have said something new since this watch began."""
+        return [said[-1] for said in self._elsewhere.values() if said[0].heartbeat != said[-1].heartbeat]
 
     def _not_finished(self, watched: Watched) -> str:
         state = self._place(watched)

@@ -24,7 +24,7 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _SIGNS = {
     "running": ("▶", "green"), "finished": ("✓", "bold"), "stopped": ("■", "yellow"), "failed": ("✗", "red"),
-    "stale": ("!", "yellow"), UNREAD: ("…", "dim"),
+    "stale": ("!", "yellow"), "starting": ("…", "green"), UNREAD: ("…", "dim"),
 }  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -14,6 +16,14 @@ from cprspec.cli import main
 def make_run(tmp_path):
     """A function that writes a run below `tmp_path / "runs"` and gives its RunDir; see `sample_runs.write_run`."""
     return lambda *args, **kwargs: write_run(tmp_path / "runs", *args, **kwargs)
+
+
+@pytest.fixture
+def nobody():
+    """`pid` and `host` of a process that is dead."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return {"pid": process.pid, "host": socket.gethostname()}
 
 
 @pytest.fixture

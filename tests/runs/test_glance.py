@@ -96,6 +96,20 @@ def test_a_run_falls_silent_without_any_file_changing(make_run):
     assert after.left_s is None
 
 
+def test_a_listing_sees_a_run_start_and_its_writer_die(make_run, nobody):
+    run = make_run(state="stopped")
+    os.utime(run.status, (0, 0))
+    listing = Listing(run.path.parent.parent)
+    states = [listing.look()[0].status.state]
+    with run.lock():
+        states.append(listing.look()[0].status.state)
+        stamp = run.writer.stat()
+        run.writer.write_text(run.writer.read_text().replace(str(os.getpid()), str(nobody["pid"])))
+        os.utime(run.writer, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    states.append(listing.look()[0].status.state)
+    assert states == ["stopped", "starting", "stopped"]
+
+
 def test_a_listing_without_time_names_what_it_has_not_read(make_run):
     run = make_run()
     listing = Listing(run.path.parent.parent)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -13,7 +15,7 @@ from cprspec.runs.events import EventLog
 from cprspec.runs.files import atomic_write_json, atomic_write_text
 from cprspec.runs.layout import RunDir
 from cprspec.runs.records import Record, read_record
-from cprspec.runs.summary import summarise
+from cprspec.runs.summary import read_status, summarise
 
 
 def test_a_finished_run(make_run):
@@ -49,6 +51,32 @@ def test_state_and_heartbeat(make_run, state, age_s, shown):
     assert summarise(make_run(state=state, age_s=age_s)).status.state == shown
 
 
+def test_a_run_starts_while_a_living_writer_has_not_said_so(make_run, nobody):
+    run = make_run(state="stopped", why="by SIGINT")
+    os.utime(run.status, (time.time() - 60,) * 2)
+    with run.lock():
+        found = read_status(run, [])
+        assert (found.state, found.pid, found.why, found.phase) == ("starting", os.getpid(), None, "cycle")
+        os.utime(run.status)  # the writer writes it
+        assert read_status(run, []).state == "stopped"
+    os.utime(run.status, (time.time() - 60,) * 2)
+    atomic_write_json(run.writer, {**nobody, "since": time.time()})
+    assert read_status(run, []).state == "stopped"
+
+
+def test_a_run_is_gone_where_its_process_is_dead_here_and_nobody_else_writes(make_run, nobody):
+    run = make_run(state="running", age_s=40)
+    assert not read_status(run, []).gone  # its host is another one
+    status = json.loads(run.status.read_text())
+    atomic_write_json(run.status, status | nobody)
+    assert (read_status(run, []).state, read_status(run, []).gone) == ("stale", True)
+    atomic_write_json(run.status, status | nobody | {"pid": os.getpid()})
+    assert not read_status(run, []).gone
+    with run.lock():  # its launcher starts it again
+        atomic_write_json(run.status, status | nobody)
+        assert not read_status(run, []).gone
+
+
 def test_how_far_an_evaluation_is(make_run):
     run = make_run()
     news = [events.Evaluating(name="act", encoder="rgb", dataset="d", epoch=e, of=9, loss=1.0) for e in range(3)]
@@ -60,8 +88,11 @@ def test_how_far_an_evaluation_is(make_run):
         assert summarise(run).evaluating is None
 
 
-def test_an_empty_folder_is_a_run_of_unknown_state(tmp_path):
-    run = summarise(RunDir.create(tmp_path, "x"))
+def test_an_old_empty_folder_is_a_run_of_unknown_state(tmp_path):
+    made = RunDir.create(tmp_path, "x")
+    assert summarise(made).status.state == "starting"
+    os.utime(made.path, (0, 0))
+    run = summarise(made)
     assert (run.status.state, run.experiment, run.phases, run.records, run.problems) == ("unknown", "x", (), (), ())
 
 

@@ -76,6 +76,38 @@ def test_silence_is_said_once_each_time(make_run):
     assert [round(item.age_s) for item in silences] == [50, 40]
 
 
+def test_a_run_whose_process_is_dead_is_no_longer_watched_nor_stopped(make_run, nobody, tmp_path):
+    run = make_run(state="running")
+    set_status(run, **nobody)
+    stopped = command("stop", "toy", cwd=tmp_path)
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    assert f"nobody is writing run {run.label}: its process {nobody['pid']} is dead" in stopped.stderr
+    assert not run.stop_requested.exists()
+    set_status(run, heartbeat=time.time() - 40)
+    watched = command("watch", "toy", "-n", "1", cwd=tmp_path)
+    assert (watched.returncode, watched.stdout) == (1, "run finished in 2 s\n")
+    said, way_on = watched.stderr.splitlines()
+    assert said.startswith("silent for 4")
+    assert said.endswith(f"s: the run was killed; its process {nobody['pid']} is dead")
+    assert way_on == f"go on with: cprspec run {run.path.relative_to(tmp_path)}"
+
+
+def test_a_starting_run_is_watched_on_and_hears_no_request(make_run):
+    run = make_run(state="stopped")
+    os.utime(run.status, (0, 0))
+    beats = []
+
+    def sleep(_seconds):
+        beats.append(1)
+        set_status(run, state="finished")
+
+    with run.lock():
+        with pytest.raises(CprspecError, match="is starting and hears nothing yet"):
+            request_stop(run)
+        assert not any(isinstance(item, Silence) for item in watch(run, sleep))
+    assert beats == [1]
+
+
 def test_watching_writes_nothing(make_run):
     run = make_run()
     before = sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*"))

@@ -75,6 +75,21 @@ def test_a_rank_that_another_machine_waits_for_is_ended_here(watch_of, tmp_path)
         assert watch.killed == killed
 
 
+@pytest.mark.parametrize(("own_s", "their_s", "lost"), [(121, 121, True), (121, 0, False), (0, 121, False)])
+def test_machines_that_all_wait_have_lost_each_other(watch_of, tmp_path, own_s, their_s, lost):
+    """The network is cut, and the disk is not: both show life, in a wait that may take an hour."""
+    watch = watch_of(said(SAVE, peers_s=own_s))
+    watch._run = RunDir(tmp_path)
+    for heartbeat in (1.0, 2.0):
+        assert not watch._lost
+        other = RankState(rank=1, pid=9, host="beta", heartbeat=heartbeat, **said(SAVE, peers_s=their_s))
+        atomic_write_json(watch._run.rank(1), other.to_json())
+        watch._look()
+        watch._find_hung()
+        watch._find_lost()
+    assert (watch._lost, watch.killed) == (lost, [0] if lost else [])
+
+
 def test_what_rank_0_writes_may_take_longer(watch_of):
     watch = watch_of(said(SAVE, stage_s=500), said(SAVE, stage_s=500, peers_s=499))
     watch._find_hung()

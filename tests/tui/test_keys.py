@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
+import typer
 from driving import drive, press, rewrite, settled, shown
 from sample_runs import epoch_event, step_event
 from textual.widgets import Input
 
+from cprspec import cli_monitor
 from cprspec.runs import events
 from cprspec.tui.app import MonitorApp
 from cprspec.tui.screens.examples import ExamplesScreen
@@ -180,3 +183,20 @@ def test_looking_writes_nothing(app, tmp_path):
 
     drive(app, script)
     assert files() == before
+
+
+@pytest.mark.parametrize("named", ["toy-cpr", "runs/toy-cpr", "runs/toy-cpr/20260101-000002-0002"])
+def test_a_run_named_in_any_way_is_opened(three, tmp_path, monkeypatch, named):
+    opened = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli_monitor, "check_terminal", lambda: None)
+    monkeypatch.setattr(MonitorApp, "run", lambda self: opened.append(self))  # noqa: PLW0108  # a method
+    with pytest.raises(typer.Exit):
+        cli_monitor.tui(named, Path("runs"))
+
+    async def script(pilot):
+        return shown(pilot.app)
+
+    text = drive(opened[0], script)
+    assert "toy-cpr/20260101-000002-0002" in text
+    assert "✓ rgb → ✓ cycle" in text

@@ -66,7 +66,7 @@ class RunsScreen(Pane):
             return f"reading {self.monitor.source.runs} ..."
         if not glances:
             return f"no runs in {self.monitor.source.runs} yet; start one with cprspec run SPEC"
-        counts = dict.fromkeys(("running", "stale", "failed", "finished", "stopped", "unknown", UNREAD), 0)
+        counts = dict.fromkeys(("running", "starting", "stale", "failed", "finished", "stopped", "unknown", UNREAD), 0)
         for glance in glances:
             counts[glance.status.state] = counts.get(glance.status.state, 0) + 1
         told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)

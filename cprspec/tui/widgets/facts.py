@@ -93,7 +93,8 @@ def warnings(glance: Glance, history: History, phase: PhaseHistory | None) -> Se
     status, found = glance.status, list[str]()
     if status.state == "stale":
         age = "an unknown time" if status.heartbeat_age_s is None else duration(status.heartbeat_age_s)
-        found.append(f"silent for {age}: killed, hung, or cut off (pid {status.pid} on host {status.host})")
+        why = "killed: its process is dead" if status.gone else "killed, hung, or cut off"
+        found.append(f"silent for {age}: {why} (pid {status.pid} on host {status.host})")
     elif status.state in {"failed", "stopped"} and glance.why:
         found.append(f"{status.state}: {glance.why}")
     if phase is not None and len(phase.steps):
