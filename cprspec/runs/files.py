@@ -7,6 +7,8 @@ import math
 import os
 import shutil
 import stat
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ def atomic_write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if durable:
+            make_durable_folder(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
                 file.write(data)
@@ -64,6 +69,25 @@ def is_gone(folder: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def make_durable_folder(path: Path, *, exist_ok: bool = True) -> None:
+    """Have the folder `path`, and the disk know the names of those that were made for it. OSError where it cannot be made."""
+    missing = list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+    path.mkdir(parents=True, exist_ok=exist_ok)
+    for folder in missing:
+        with suppress(PermissionError):  # a folder of others where one may make, but not look
+            sync_folder(folder.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until the disk has every file in `folder` and below, and every name."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from attrs import frozen
 
 from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
-from cprspec.runs.files import write_failed
+from cprspec.runs.files import make_durable_folder, write_failed
 from cprspec.runs.owner import parse_owner
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -64,7 +64,7 @@ class RunDir:
         for _ in range(100):
             path = RunDir.next(runs, experiment).path
             try:
-                path.mkdir(parents=True)
+                make_durable_folder(path, exist_ok=False)
             except FileExistsError:
                 continue
             except OSError as error:

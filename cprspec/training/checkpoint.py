@@ -21,7 +21,7 @@ from safetensors.torch import save as to_bytes
 
 from cprspec.errors import CprspecError, Place, Problem
 from cprspec.models.tensor_files import read_tensors
-from cprspec.runs.files import sync_folder, write_failed
+from cprspec.runs.files import make_durable_folder, sync_folder, write_failed
 
 SCHEMA = 1
 WEIGHTS, STATE, META, MANIFEST = "weights.safetensors", "state.safetensors", "meta.json", "manifest.json"
@@ -88,7 +88,8 @@ def save(
     files[MANIFEST] = json.dumps(manifest, indent=1).encode()
     try:
         shutil.rmtree(working, ignore_errors=True)
-        working.mkdir(parents=True)
+        make_durable_folder(checkpoints)
+        working.mkdir()
         for name, content in files.items():
             with (working / name).open("wb") as file:
                 file.write(content)

@@ -20,17 +20,30 @@ LESS_MEMORY = (
 )
 """What to do about it."""
 
+LESS_GPU_MEMORY = LESS_MEMORY.replace(" or a lower launch.prefetch_gib, which change", ", which changes")
+"""The same of a GPU's, where no batches are made ahead."""
+
 _TEXTS = ("can't allocate memory", "not enough memory", "bad_alloc", "can't start new thread", "Cannot allocate memory")
 """How torch, C++, Python's threads and the system say it within a RuntimeError."""
+
+_GPU_TEXTS = ("ALLOC_FAILED", "ALLOCATION_FAILED", "out of memory")
+"""How cuBLAS, cuDNN and their like, newer cuDNN, and CUDA itself or within NCCL's errors say it."""
 
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether `error` says that there was no memory for something."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
+    return lacks_gpu_memory(error) or (isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS))
+
+
+def lacks_gpu_memory(error: BaseException) -> bool:
+    """Whether it was a GPU that had none."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _GPU_TEXTS)
 
 
 @contextmanager
@@ -43,5 +56,8 @@ def naming_lack_of_memory(where: Callable[[], str]) -> Iterator[None]:
             raise
         # Frames hold the tensors of the step that failed, and telling takes memory, too.
         traceback.clear_frames(error.__traceback__)
-        reason = clean((str(error) or type(error).__name__).splitlines()[0], MAX_ECHO)
-        raise CprspecError(Problem(f"out of memory {where()}: {reason}", hint=LESS_MEMORY), exit_code=1) from error
+        lines = str(error).splitlines() or [type(error).__name__]
+        # NCCL says where it was first, and what it lacked last.
+        reason = clean(next((line for line in lines if any(text in line for text in _GPU_TEXTS)), lines[0]), MAX_ECHO)
+        hint = LESS_GPU_MEMORY if lacks_gpu_memory(error) else LESS_MEMORY
+        raise CprspecError(Problem(f"out of memory {where()}: {reason}", hint=hint), exit_code=1) from error

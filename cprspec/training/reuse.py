@@ -5,17 +5,24 @@ The copy holds the last checkpoint and the mining tables, so that the run stands
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cprspec.errors import CprspecError
-from cprspec.runs.files import atomic_write_json, sync_folder
+from cprspec.runs.files import (
+    atomic_write_bytes,
+    atomic_write_json,
+    make_durable_folder,
+    sync_folder,
+    sync_tree,
+    write_failed,
+)
 from cprspec.runs.layout import STRIPS
 from cprspec.training import checkpoint
 
@@ -55,7 +62,7 @@ def find_finished(runs: Path, fingerprint: str, not_in: Path) -> Iterator[Finish
     for facts in runs.glob(f"*/*/phases/*/{FINISHED}"):
         if facts.parent.name.startswith(".") or facts.parent.parent.parent == not_in:
             continue  # a copy that another run is making, or this run itself
-        with contextlib.suppress(OSError):  # removed meanwhile: then it is not there to be reused
+        with suppress(OSError):  # removed meanwhile: then it is not there to be reused
             dated.append((facts.stat().st_mtime, facts))
     for _, facts in sorted(dated, reverse=True):
         if found := finished_phase(facts.parent, fingerprint):
@@ -65,22 +72,43 @@ def find_finished(runs: Path, fingerprint: str, not_in: Path) -> Iterator[Finish
 def copy_phase(found: Finished, folder: Path, name: str, strips: bool = True) -> Finished | None:
     """Copy a finished phase into `folder` under its `name` there, saying where it came from; None if it went away.
 
-    `strips`: also the pictures of what was mined.
+    `strips`: also the pictures of what was mined. CprspecError, with what is free, where the copy cannot be written: to
+    train the phase instead would take hours, and as much room.
     """
     origin = found.folder.parent.parent
     working = folder.parent / f".{folder.name}.copy"
+    facts = {**found.facts, "name": name, "reused_from": f"{origin.parent.name}/{origin.name}"}
+    with _naming_copy(found, folder, name, working):
+        make_durable_folder(folder.parent)
+        try:
+            for path in _files_of(found, strips):
+                atomic_write_bytes(working / path.relative_to(found.folder), path.read_bytes(), durable=False)
+        except OSError:  # of reading: what cannot be written is a CprspecError
+            shutil.rmtree(working, ignore_errors=True)
+            return None
+        # All at once, and before the file that says that it is finished: a power cut leaves the copy whole, or no copy.
+        sync_tree(working)
+        atomic_write_json(working / FINISHED, facts)
+        shutil.rmtree(folder, ignore_errors=True)
+        working.rename(folder)
+        sync_folder(folder.parent)
+    return Finished(folder, facts)
+
+
+def _files_of(found: Finished, strips: bool) -> list[Path]:
+    """What a copy has: the last checkpoint and what was mined. OSError where the checkpoint is gone."""
+    mined = [path for path in (found.folder / "mining").rglob("*") if path.is_file()]
+    return [*found.checkpoint.iterdir(), *(path for path in mined if strips or path.parent.name != STRIPS)]
+
+
+@contextmanager
+def _naming_copy(found: Finished, folder: Path, name: str, working: Path) -> Iterator[None]:
+    """Begin without `working`; what cannot be written is said with what was copied, and nothing of it is left."""
     shutil.rmtree(working, ignore_errors=True)
     try:
-        shutil.copytree(found.checkpoint, working / "checkpoints" / found.checkpoint.name)
-        if (found.folder / "mining").is_dir():
-            left_out = None if strips else shutil.ignore_patterns(STRIPS)
-            shutil.copytree(found.folder / "mining", working / "mining", ignore=left_out)
-    except (OSError, shutil.Error):
+        yield
+    except (OSError, CprspecError) as error:
         shutil.rmtree(working, ignore_errors=True)
-        return None
-    facts = {**found.facts, "name": name, "reused_from": f"{origin.parent.name}/{origin.name}"}
-    atomic_write_json(working / FINISHED, facts)
-    shutil.rmtree(folder, ignore_errors=True)
-    working.rename(folder)
-    sync_folder(folder.parent)
-    return Finished(folder, facts)
+        problem = (write_failed(folder, error) if isinstance(error, OSError) else error).problems[0]
+        message = f"finished phase '{name}' cannot be copied from {found.folder}: {problem.message}"
+        raise CprspecError(evolve(problem, message=message), exit_code=1) from error

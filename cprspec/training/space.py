@@ -12,6 +12,7 @@ from cprspec.errors import CprspecError, Place, Problem
 from cprspec.models.encoders import build_encoder
 from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Phase, Resolved
+from cprspec.training.checkpoint import in_order
 from cprspec.training.estimate import OPTIMIZER_STATES, bank_bytes
 from cprspec.training.reuse import FINISHED
 
@@ -30,7 +31,9 @@ def needed_bytes(resolved: Resolved, run: RunDir | None) -> int:
     """One checkpoint of each phase that is not finished, and another one of the largest while that is replaced."""
     unfinished = [p for p in resolved.phases if run is None or not (run.phase(p.name) / FINISHED).exists()]
     sizes = [checkpoint_bytes(phase) for phase in unfinished]
-    there = sum(_size(run.checkpoints(phase.name)) for phase in unfinished) if run is not None else 0
+    # What is damaged, or stays beside for another reason, makes no room when it is replaced.
+    old = [f for phase in unfinished for f in in_order(run.checkpoints(phase.name))] if run is not None else []
+    there = sum(_size(folder) for folder in old)
     return max(0, sum(sizes) + max(sizes, default=0) - there)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -123,3 +126,16 @@ def test_damaged_ones_are_set_aside_and_do_not_push_out_later_ones(tmp_path, fou
         assert (found.folder, bad) == (made, [])
     left = {"step-000007", "step-000008", "damaged-step-000020", "damaged-step-000030"}
     assert {p.name for p in tmp_path.iterdir()} == left
+
+
+def test_folders_made_for_it_are_on_disk_too(tmp_path, monkeypatch):
+    synced, lasting = [], os.fsync
+
+    def fsync(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        lasting(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    checkpoint.save(tmp_path / "phases" / "rgb" / "checkpoints", 1, {}, {}, {})
+    for folder in (tmp_path, tmp_path / "phases", tmp_path / "phases" / "rgb"):
+        assert folder in synced

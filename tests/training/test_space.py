@@ -35,7 +35,11 @@ def test_finished_phases_and_old_checkpoints_count(resolved, reference, tmp_path
     shutil.copytree(reference, copy)
     whole = needed_bytes(resolved, None)
     (copy / "phases" / "cycle" / "phase.json").unlink()
-    assert 0 < needed_bytes(resolved, RunDir(copy)) < whole
+    needed = needed_bytes(resolved, RunDir(copy))
+    assert 0 < needed < whole
+    (last,) = (copy / "phases" / "cycle" / "checkpoints").iterdir()
+    last.rename(last.with_name(f"damaged-{last.name}"))
+    assert needed_bytes(resolved, RunDir(copy)) > needed, "a damaged one is not replaced"
 
 
 def test_too_little_room_is_refused_with_both_numbers(resolved, tmp_path, monkeypatch):
