@@ -194,8 +194,10 @@ def run(
     plugins: Plugins = None,
 ) -> None:
     """Train and evaluate experiments, or go on with runs; several are compared at the end."""
+    from cprspec.training.nodes import Nodes
     from cprspec.training.request import Request, read_requests
 
+    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint, restarts=restarts)
     common = Request(
         spec=Path(),
         runs=folder,
@@ -215,9 +217,8 @@ def run(
 
         raise typer.Exit(run_beside([word for word in sys.argv[1:] if word != "--tui"], folder))
     # Only now torch: what is wrong with an experiment is said at once.
-    from cprspec.training.launch import Nodes, launch_all
+    from cprspec.training.launch import launch_all
 
-    nodes = Nodes(nproc=nproc, nnodes=nnodes, node_rank=node_rank, rdzv_endpoint=rdzv_endpoint, restarts=restarts)
     code, done = launch_all(wanted, nodes)
     if len(done) > 1:
         compare([str(path) for path in done], folder)

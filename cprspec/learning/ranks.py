@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from attrs import frozen
 
-from cprspec.errors import MAX_ECHO, CprspecError, Problem, clean
+from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.learning.waits import waiting
 
 T = TypeVar("T")
@@ -69,6 +69,14 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
+    def check_same(self, value: str) -> None:
+        """CprspecError on every rank if they do not all give the same; every rank must ask."""
+        each = self.gather(value)
+        if len(set(each)) > 1:
+            said = ", ".join(f"rank {rank} at {what}" for rank, what in enumerate(each))
+            hint = "their machines see different files; look at the file system, and start it again"
+            raise CprspecError(Problem(f"ranks would not go on from the same place: {said}", hint=hint), exit_code=1)
+
     @waiting()
     def text_from_first(self, text: str | None) -> str:
         """The text that rank 0 gives; the others may give None."""
@@ -77,6 +85,8 @@ class Ranks:
             return text
         encoded = (text or "").encode()
         size = self.largest(len(encoded))
+        if size == 0:
+            return ""
         buffer = torch.zeros(size, dtype=torch.uint8, device=self.device)
         if self.first:
             buffer.copy_(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
@@ -85,15 +95,32 @@ class Ranks:
 
 
 def pick_device(wish: str, local: int) -> torch.device:
-    """The device for local rank `local`: `auto` takes CUDA where there is one.
+    """The device for local rank `local`: `auto` takes CUDA where there is one. CprspecError where `cuda` cannot be had.
 
     float32 is float32 there: torch's default is TF32 for convolutions, which keeps three digits, and not for matrix products.
     """
+    check_devices(wish, 1)
     torch.backends.cudnn.allow_tf32 = False
-    if wish == "cuda" or (wish == "auto" and torch.cuda.is_available()):
-        return torch.device("cuda", local % max(1, torch.cuda.device_count()))
-    return torch.device("cpu")
+    if wish == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # Where each rank was shown a GPU of its own by its starter, they all count it as number 0.
+    return torch.device("cuda", local % torch.cuda.device_count())
 
+
+def check_devices(wish: str, ranks: int) -> None:
+    """CprspecError where `ranks` ranks of this machine cannot have the device `wish`: each needs a GPU of its own."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    place = Place("launch.device")
+    if wish == "cuda" and not gpus:
+        hint = "--set launch.device=cpu trains on the CPU; `nvidia-smi` and torch.version.cuda say what is there"
+        raise CprspecError(Problem("'cuda' is asked for, and torch finds no GPU to use on this machine", place, hint))
+    if wish != "cpu" and gpus and ranks > gpus:
+        hint = f"--nproc {gpus}, or --set launch.device=cpu"
+        raise CprspecError(Problem(f"{ranks} ranks on this machine need a GPU each, and it has {gpus}", place, hint))
+
+
+LONGEST_PREPARATION_H = 48.0
+"""How long ranks and machines wait for one that prepares its data, hours."""
 
 WATCH_FIRST_S = 10.0
 """How much longer than the launcher's watch a collective waits, seconds: the watch names who hangs, a collective cannot."""
@@ -122,7 +149,10 @@ def naming_lost_peers(ranks: Ranks) -> Iterator[None]:
 
 @contextmanager
 def joined_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
-    """Join the process group that the environment describes, if it describes one, and leave it at the end."""
+    """Join the process group that the environment describes, if it describes one, and leave it at a good end.
+
+    Taking leave waits for the others; after an error they may be gone or busy, and the process ends without (processes.py).
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = pick_device(device, local)
@@ -133,25 +163,18 @@ def joined_ranks(device: str, timeout_s: float) -> Iterator[Ranks]:
         return
     timeout = timedelta(seconds=timeout_s + WATCH_FIRST_S)
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timeout)
-    lost = False
-    try:
-        yield Ranks(
-            rank=dist.get_rank(),
-            world=dist.get_world_size(),
-            local=local,
-            local_world=int(os.environ.get("LOCAL_WORLD_SIZE", str(world))),
-            device=chosen,
-        )
-    except LostPeerError:
-        lost = True
-        raise
-    finally:
-        if not lost:  # taking leave of one that is gone may wait for it for ever
-            dist.destroy_process_group()
+    yield Ranks(
+        rank=dist.get_rank(),
+        world=dist.get_world_size(),
+        local=local,
+        local_world=int(os.environ.get("LOCAL_WORLD_SIZE", str(world))),
+        device=chosen,
+    )
+    dist.destroy_process_group()
 
 
 @waiting()
-def wait_for_all(ranks: Ranks, longest_h: float = 48.0) -> None:
+def wait_for_all(ranks: Ranks, longest_h: float = LONGEST_PREPARATION_H) -> None:
     """Wait until every rank comes here, longer than the process group's time limit: one may be preparing data."""
     if ranks.world == 1:
         return

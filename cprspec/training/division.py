@@ -1,9 +1,13 @@
-"""Whether an experiment's batches can be shared by so many ranks. No torch."""
+"""Whether an experiment's batches can be shared by so many ranks, and how many made a run so far. No torch."""
 
 from __future__ import annotations
 
+import json
+import os
+
 from cprspec.components.evaluators import Classifier
 from cprspec.errors import CprspecError, Problem
+from cprspec.runs.layout import RunDir
 from cprspec.spec.schema import Resolved
 
 
@@ -35,3 +39,12 @@ def check_ranks(resolved: Resolved, world: int) -> None:
             problems.append(Problem(message, hint="a larger batch_size, fewer --nproc, or batch_norm = false"))
     if problems:
         raise CprspecError(problems)
+
+
+def made_by(run: RunDir) -> int | None:
+    """How many ranks made the run's newest checkpoint; None if there is none, or it does not say."""
+    found = max(run.phases.glob("*/checkpoints/step-*/meta.json"), key=os.path.getmtime, default=None)
+    try:
+        return int(json.loads(found.read_bytes())["world_size"]) if found else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a damaged one: the run will say more of it

@@ -56,6 +56,7 @@ def train_phase(job: Job, stepper: Stepper) -> Path:
     recorder = Recorder(job, stepper)
     strips = Strips(job)
     tally, last = resume(job, stepper, optimizer, ledger, recorder)
+    job.ranks.check_same(f"step {job.global_step(tally)}")
     parallel = share_gradients(stepper.module) if job.ranks.world > 1 else stepper.module
     saved = time.monotonic()
     miner = phase.miner.at(0) if phase.miner else None

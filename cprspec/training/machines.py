@@ -20,8 +20,8 @@ from cprspec.runs.files import atomic_write_json
 from cprspec.runs.layout import RunDir
 from cprspec.runs.rank_state import END, RankState
 
-WORD_S = 5.0
-"""How long the last word of another machine is waited for, seconds; its ranks have been seen to leave."""
+WORD_S = 60.0
+"""How long the last word of another machine is waited for, seconds: NFS may take so long to show it. Only if none comes."""
 
 _POLL_S = 0.25
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,9 @@ from cprspec.training.reuse import FINISHED, Finished, copy_phase, find_finished
 from cprspec.training.signals import Stopped, StopRequest, asked_to_stop
 from cprspec.video.store import Store
 
+SEEN_BY_ALL_S = 60.0
+"""After so long every machine shows what one has written, seconds: NFS remembers that a file was not there."""
+
 
 @frozen
 class Recipe:
@@ -64,11 +68,7 @@ class Recipe:
         """Have `phase` finished: it is already, or it is copied from another run, or it is trained now."""
         self.stop_if_asked()
         folder = self.run.phase(phase.name)
-        fingerprint = self.fingerprints[phase.name]
-        finished = finished_phase(folder, fingerprint)
-        announced = finished is not None
-        if self.ranks.any(finished is None) and not self.fresh:
-            finished = self._reuse(folder, fingerprint, phase.name)
+        finished, announced = self._finished(folder, phase.name)
         job = self._job(phase, folder)
         if not announced:
             origin = finished.facts.get("reused_from") if finished else None
@@ -81,21 +81,30 @@ class Recipe:
             )  # fmt: skip
         self.done[phase.name] = finished or self._train(job)
 
-    def _reuse(self, folder: Path, fingerprint: str, name: str) -> Finished | None:
-        # Rank 0 looks and copies; the others take its word, so that no rank trains alone.
-        copied = None
+    def _finished(self, folder: Path, name: str) -> tuple[Finished | None, bool]:
+        """The phase if it need not be trained, and whether it was so in this run before.
+
+        Rank 0 looks, and copies from another run; the others take its word, whatever their machines see of its files yet, so
+        that no rank trains alone.
+        """
+        found, before = None, False
         if self.ranks.first:
-            candidates = find_finished(self.runs, fingerprint, self.run.path)
-            strips = self.resolved.launch.strips > 0
-            copied = next((c for found in candidates if (c := copy_phase(found, folder, name, strips))), None)
-            for difference in version_differences(copied.facts["versions"]) if copied else ():
-                self.report(
-                    events.Warned(message=f"reused phase '{name}' was trained with other versions: {difference}")
-                )
+            found = finished_phase(folder, self.fingerprints[name])
+            before = found is not None
+            if found is None and not self.fresh:
+                found = self._reuse(folder, name)
         wait_for_all(self.ranks)  # a checkpoint of gigabytes may have been copied
-        if not self.ranks.any(copied is not None):
-            return None
-        return copied or finished_phase(folder, fingerprint)
+        facts = json.loads(self.ranks.text_from_first(json.dumps(found.facts if found else None)))
+        return (Finished(folder, facts) if facts is not None else None), before
+
+    def _reuse(self, folder: Path, name: str) -> Finished | None:
+        """A copy of the phase from another run, if one has it."""
+        candidates = find_finished(self.runs, self.fingerprints[name], self.run.path)
+        strips = self.resolved.launch.strips > 0
+        copied = next((c for found in candidates if (c := copy_phase(found, folder, name, strips))), None)
+        for difference in version_differences(copied.facts["versions"]) if copied else ():
+            self.report(events.Warned(message=f"reused phase '{name}' was trained with other versions: {difference}"))
+        return copied
 
     def _train(self, job: Job) -> Finished:
         phase = job.phase
@@ -105,6 +114,9 @@ class Recipe:
             encoder=self._start_weights(phase.start_from),
             sampler=self.weights(phase.mine_with) if phase.mine_with else None,
         )
+        newest = checkpoint.in_order(job.checkpoints)[-1:] if self.ranks.first else []
+        if name := self.ranks.text_from_first("".join(folder.name for folder in newest)):
+            self._see(job.checkpoints / name)
         forget_peak(self.ranks.device)
         stepper = build_stepper(job, sampler, start)
         last = train_phase(job, stepper)
@@ -137,7 +149,14 @@ class Recipe:
 
     def weights(self, phase: str) -> Weights:
         """The encoder weights that a finished phase ended with."""
-        return checkpoint.load(self.done[phase].checkpoint).weights
+        return checkpoint.load(self._see(self.done[phase].checkpoint)).weights
+
+    def _see(self, folder: Path) -> Path:
+        """`folder`, which rank 0 has seen or made, once this machine shows it, too."""
+        deadline = time.monotonic() + SEEN_BY_ALL_S
+        while not self.ranks.first and not folder.is_dir() and time.monotonic() < deadline:
+            time.sleep(SEEN_BY_ALL_S / 100)
+        return folder
 
     def stop_if_asked(self, save: Callable[[], None] | None = None) -> None:
         """Call `save` and raise `Stopped` if any rank was asked to stop; every rank must come here."""

@@ -47,7 +47,7 @@ trap : TERM  # srun has it, too: its end is waited for
 
 export CPRSPEC_PORT=$((10000 + (SLURM_JOB_ID + 1009 * ${SLURM_RESTART_COUNT:-0}) % 20000))
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
-srun --wait=60 --kill-on-bad-exit=0 "${command[@]}" &
+srun --wait=180 --kill-on-bad-exit=0 "${command[@]}" &
 step=$!
 [ -z "$told" ] || kill -USR1 "$step"
 until wait "$step"; ! kill -0 "$step" 2>/dev/null; do :; done  # a signal ends `wait`, not the step

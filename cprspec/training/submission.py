@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from cprspec.errors import CprspecError, Problem
 from cprspec.runs.files import atomic_write_text, make_folder
 from cprspec.runs.layout import RunDir
 from cprspec.spec.presence import read_facts
-from cprspec.spec.roots import parse_roots
 from cprspec.spec.schema import Resolved
-from cprspec.training.division import check_ranks
-from cprspec.training.request import Request, write_experiment
+from cprspec.training.division import check_ranks, made_by
+from cprspec.training.request import Request, begin_run, discard
 from cprspec.training.slurm import Wish, check_wish, hand_in, job_text
 from cprspec.video.store import cache_folder
 from cprspec.video.usable import usable_videos
@@ -34,27 +28,13 @@ class Job:
 
     def text(self, run: RunDir) -> str:
         """The file for sbatch, where the run is `run`."""
-        return job_text(run, self.wish, self.resolved, self._options())
+        return job_text(run, self.wish, self.resolved, self.request.settled(run.resolved).words())
 
     def example(self) -> RunDir:
         """The run, or where a new one could lie."""
         return (
             RunDir(self.request.run_dir) if self.request.run_dir else RunDir.next(self.request.runs, self.resolved.name)
         )
-
-    def _options(self) -> list[str]:
-        """What `cprspec run RUN` needs to hear each time: a run knows its experiment, not where plugins lie."""
-        request = self.request
-        words = [word for path in request.registries for word in ("--registry", str(path))]
-        words += [word for path in request.plugins for word in ("--plugin", str(path))]
-        if request.run_dir is not None:  # of a new one they stand in its resolved experiment
-            words += [word for text in request.overrides for word in ("--set", text)]
-            words += [
-                f"--root={name}={Path(path).expanduser().absolute()}"
-                for name, path in parse_roots(request.roots).items()
-            ]
-        words += ["--fresh"] if request.fresh else []
-        return words + (["--allow-world-size-change"] if request.allow_world_size_change else [])
 
 
 def prepare(requests: Sequence[Request], wish: Wish) -> tuple[list[Job], list[Problem]]:
@@ -72,27 +52,22 @@ def prepare(requests: Sequence[Request], wish: Wish) -> tuple[list[Job], list[Pr
 def submit(job: Job) -> tuple[RunDir, str]:
     """Make the run, if it is new, and hand it in: the run, and the job's number. A new run that is refused is removed."""
     new = job.request.run_dir is None
-    run = RunDir.create(job.request.runs, job.resolved.name) if new else job.example()
+    if new:
+        job = evolve(job, request=begin_run(job.request, job.resolved))
+    run = job.example()
     try:
-        write_experiment(run, job.request.spec, job.resolved)
         make_folder(run.log(0).parent)  # Slurm makes none, and loses what a job says
         atomic_write_text(run.job_file, job.text(run))
         return run, hand_in(run.job_file)
     except BaseException:
         if new:
-            shutil.rmtree(run.path, ignore_errors=True)
-            with suppress(OSError):  # other runs of the experiment lie there
-                run.path.parent.rmdir()
+            discard(run)
         raise
 
 
 def _check_world_size(run: RunDir, ranks: int) -> None:
     """CprspecError if the run's newest checkpoint is of another number of ranks; it would be, too, when the job starts."""
-    found = max(run.phases.glob("*/checkpoints/step-*/meta.json"), key=os.path.getmtime, default=None)
-    try:
-        was = json.loads(found.read_bytes()).get("world_size", ranks) if found else ranks
-    except (OSError, ValueError, AttributeError):
-        return  # a damaged one: the run will say more of it
-    if was != ranks:
+    was = made_by(run)
+    if was not in (None, ranks):
         hint = "choose --nodes and --gpus so, or --allow-world-size-change, which gives up exactness"
         raise CprspecError(Problem(f"run {run.label} was made by {was} ranks, and these are {ranks}", hint=hint))

@@ -94,6 +94,11 @@ class Watch:
             signal.signal(number, handler)
         show_cursor()  # a rank that was killed could not
 
+    @property
+    def unbegun(self) -> bool:
+        """Whether a rank ended before its first step; to be asked when all are gone. A stop has nothing to save there."""
+        return not self._ranks or any(w.state is None or w.state.stage == START for w in self._ranks)
+
     def verdict(self) -> Problem:
         """Which rank ended the run, and how, or which machine was lost; to be asked when all are gone."""
         own = self._own_verdict()

@@ -150,6 +150,6 @@ def reporting(run: RunDir, resolved: Resolved, ranks: Ranks) -> Iterator[Reporte
 
 def write_facts(run: RunDir, request: Request, resolved: Resolved, ranks: Ranks, threads: int) -> None:
     """Write what the run is, once: the experiment as written and as resolved, and the environment."""
-    write_experiment(run, request.spec, resolved)
+    write_experiment(run, request, resolved)
     if not run.environment.exists():
         atomic_write_json(run.environment, environment(ranks.world, threads, str(ranks.device)))

@@ -100,7 +100,7 @@ def seconds_since_last_step(run: Path) -> float:
     logged = [
         json.loads(line)["time"] for line in (run / "events.jsonl").read_text().splitlines()[1:] if '"step"' in line
     ]
-    return time.time() - (logged[-1] if logged else (run / "resolved.toml").stat().st_mtime)
+    return time.time() - (logged[-1] if logged else (run / "environment.json").stat().st_mtime)
 
 
 def kill_launcher(lab: Lab, seed: int) -> float:
