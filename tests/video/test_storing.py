@@ -138,7 +138,8 @@ def test_labels_sources_and_splits_travel_and_the_store_alone_is_a_data_set(made
 def test_a_folder_that_is_a_store_is_embedded_as_the_videos_in_it(made):
     from cprspec.weights.embed import _index
 
-    index = _index([made])
+    index, names = _index([made])
+    assert names == NAMES
     assert [v.path for v in index.videos] == [open_store(made).file(name, "rgb") for name in NAMES]
     assert [index.classes[v.label] for v in index.videos] == ["run", "run", "sit", "sit"]
 
