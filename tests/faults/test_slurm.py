@@ -63,17 +63,21 @@ class Trial:
     def wait_for(self, state):
         wait_until(lambda: self.facts().get("JobState") == state, PATIENCE_S, self.said)
 
+    def restarts(self):
+        """How often it was put back."""
+        return int(self.facts().get("Restarts", "0"))
+
     def is_put_back(self):
-        wait_until(lambda: self.facts().get("Restarts") == "1", PATIENCE_S, self.said)
+        wait_until(lambda: self.restarts() == 1, PATIENCE_S, self.said)
 
     def starts_again(self):
         """It is put back, and begins once more."""
         self.is_put_back()
         self.cluster.hurry(self.job)
 
-    def ends_as_if_nothing_had_happened(self, attempts):
+    def ends_as_if_nothing_had_happened(self, attempts, *options):
         self.wait_for("COMPLETED")
-        assert_same(self.run, self.lab.reference("--nproc", 2))
+        assert_same(self.run, self.lab.reference("--nproc", 2, *options))
         assert json.loads((self.run / "status.json").read_text())["attempt"] == attempts
         assert "Traceback" not in self.said()
 
@@ -97,6 +101,25 @@ def test_told_to_stop_before_its_time_is_over(trial, seed):
     job.starts_again()
     assert "back into the queue" in job.said()
     job.ends_as_if_nothing_had_happened(attempts=1)
+    assert job.logged() == len(steps(job.run)), "what was done was saved, and not made again"
+
+
+def test_out_of_time_as_often_as_it_takes(trial):
+    """Nobody sends a signal but Slurm, up to a minute before the notice that was asked for."""
+    long = ("--set", "phase.cycle.epochs=250")
+    job = trial(*TWO_NODES, "--time", 2, "--notice", 30, *long)
+    hurried = 0
+
+    def over():
+        nonlocal hurried
+        if job.restarts() > hurried:
+            hurried += 1
+            job.cluster.hurry(job.job)
+        return job.facts().get("JobState") == "COMPLETED"
+
+    wait_until(over, 2 * PATIENCE_S, job.said)
+    assert hurried and job.said().count("back into the queue") == hurried
+    job.ends_as_if_nothing_had_happened(hurried, *long)
     assert job.logged() == len(steps(job.run)), "what was done was saved, and not made again"
 
 
