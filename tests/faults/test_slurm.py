@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 
 import pytest
 from slurm_cluster import Cluster, missing, wait_until
@@ -39,7 +40,7 @@ class Trial:
         )  # fmt: skip
         assert ended.code == 0, ended.talk
         self.run = only_run(folder / "runs")
-        self.job = ended.talk.splitlines()[0].split()[0]
+        self.job = re.search(r"^job (\d+) trains", ended.talk, re.MULTILINE)[1]
 
     def __call__(self, *command):
         done = self.cluster.call(*command)
