@@ -70,6 +70,17 @@ def refuse_to_replace(paths: Iterable[Path], force: bool) -> None:
         raise CprspecError([Problem("exists already", Place(str(path)), "--force replaces it") for path in there])
 
 
+def check_paths(paths: Iterable[Path], written: Iterable[Path] = ()) -> None:
+    """CprspecError for each of `paths` that is not there, else for a file to be `written` that cannot be; before any work."""
+    from cprspec.runs.files import check_writable
+
+    gone = [Problem("no such file or folder", Place(str(path))) for path in paths if not path.exists()]
+    if gone:
+        raise CprspecError(gone)
+    for path in written:
+        check_writable(path)
+
+
 def print_json(value: object) -> None:
     """What a command gives with --json."""
     import json
