@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cprspec.errors import CprspecError, Place, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_WIDE = 240
+"""Characters of a line that is not for a terminal."""
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -79,6 +86,17 @@ def check_paths(paths: Iterable[Path], written: Iterable[Path] = ()) -> None:
         raise CprspecError(gone)
     for path in written:
         check_writable(path)
+
+
+def table_console() -> Console:
+    """Where tables go: as wide as the terminal, or as $COLUMNS says; in a file or pipe nothing is cut."""
+    import os
+    import sys
+
+    from rich.console import Console
+
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if narrow else _WIDE)
 
 
 def print_json(value: object) -> None:
