@@ -111,7 +111,7 @@ def describe(event: events.Event) -> str | None:
         case events.PhaseFinished():
             text = f"phase {event.phase} finished in {duration(event.seconds_s)}"
         case events.Evaluated():
-            text = f"evaluated {event.name}: {event.records} records in {duration(event.seconds_s)}"
+            text = _evaluated_line(event)
         case events.Warned():
             text = f"warning: {event.message}"
         case events.RunFinished():
@@ -130,6 +130,13 @@ def evaluating_line(event: events.Evaluating) -> str:
     """One line about an evaluation that trains a classifier."""
     on = f"{event.encoder} on {event.dataset}"
     return f"evaluation {event.name}, {on}: epoch {event.epoch} of {event.of}, loss {number(event.loss)}"
+
+
+def _evaluated_line(event: events.Evaluated) -> str:
+    if event.reused_from:
+        return f"evaluation {event.name}: taken from {event.reused_from}, where it was made already"
+    records = f": {event.records} records" if event.records else ""  # features alone have none
+    return f"evaluated {event.name}{records} in {duration(event.seconds_s)}"
 
 
 def _phase_line(event: events.PhaseStarted) -> str:

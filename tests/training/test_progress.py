@@ -62,6 +62,8 @@ def test_every_other_event_is_one_line():
         evolve(PHASE, reused_from="x/y"),
         events.PhaseFinished(phase="a", seconds_s=61, weights_sha256=""),
         events.Evaluated(name="nn", records=6, seconds_s=2.0),
+        events.Evaluated(name="nn", records=6, seconds_s=2.0, reused_from="x/y"),
+        events.Evaluated(name="features", records=0, seconds_s=2.0),
         events.Warned(message="careful"),
         events.RunFinished(seconds_s=3700),
         events.RunFailed(message="no"),
@@ -71,7 +73,12 @@ def test_every_other_event_is_one_line():
     lines = shown(*some).splitlines()
     assert len(lines) == len(some)
     assert "taken from x/y" in lines[2]
-    assert "1 h 01 min" in lines[6]
+    assert lines[4:7] == [
+        "evaluated nn: 6 records in 2 s",
+        "evaluation nn: taken from x/y, where it was made already",
+        "evaluated features in 2 s",
+    ]
+    assert "1 h 01 min" in lines[8]
     assert [line[line.index("stopped") :] for line in lines[-2:]] == [
         "stopped by SIGINT after step 9; everything is saved",
         "stopped by SIGINT; everything is saved",
