@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from driving import drive, press, settled, shown
 
 from cprspec.tui.app import MonitorApp
@@ -25,6 +26,25 @@ def test_small_terminals_and_resizing(three, tmp_path):
         assert "mining precision %" in text
 
     drive(app, script, (80, 24))
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_last_line_names_help_and_quit_in_any_width(three, tmp_path, width):
+    app = MonitorApp(tmp_path / "runs")
+
+    async def script(pilot):
+        for key in ("1", "2", "3", "4", "5", "6"):
+            await press(pilot, key)
+            last = shown(pilot.app).splitlines()[-1]
+            assert last.endswith("X Stop run  ? Help  q Quit")
+            assert ("Enter" in last) == (key in "13")
+        await press(pilot, "2")
+        assert ("o Marked" in shown(pilot.app).splitlines()[-1]) == (width == 200)
+        await pilot.resize_terminal(width + 60, 24)
+        await settled(pilot)
+        assert "s Smooth" in shown(pilot.app).splitlines()[-1]
+
+    drive(app, script, (width, 24))
 
 
 def test_without_colour_everything_is_still_said(three, tmp_path, monkeypatch):

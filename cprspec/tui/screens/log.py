@@ -44,7 +44,7 @@ class LogScreen(Pane):
 
     def body(self) -> ComposeResult:
         yield Line(id="log-head")
-        yield Input(placeholder="words that a line must hold", id="search")
+        yield Input(placeholder="words that a line must hold: Enter keeps them, Esc drops them", id="search")
         yield RichLog(markup=False, highlight=False, wrap=True, max_lines=5000)
 
     def on_mount(self) -> None:
@@ -104,6 +104,16 @@ class LogScreen(Pane):
     def _done(self) -> None:
         box = self.query_one("#search", Input)
         box.display = bool(box.value)
+        self.query_one(RichLog).focus()
+
+    def action_back(self) -> None:
+        """Drop the search; without one, to the runs."""
+        box = self.query_one("#search", Input)
+        if not box.display:
+            super().action_back()
+            return
+        box.value = ""
+        box.display = False
         self.query_one(RichLog).focus()
 
     def action_level(self) -> None:

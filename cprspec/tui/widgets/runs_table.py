@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
@@ -73,6 +74,8 @@ SORTS = ("run", *BY_NAME)
 
 class RunsTable(DataTable[Text | str]):
     """Rows are runs. The cursor stays on its run when others come and go."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Open", key_display="Enter")]
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cell_padding=0)
