@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,7 +14,7 @@ from cprspec.runs import events
 from cprspec.runs.history import History
 from cprspec.runs.layout import RunDir
 from cprspec.runs.logs import LEVELS, LogLine, log_ranks, read_log
-from cprspec.runs.telling import describe
+from cprspec.runs.telling import clock, describe
 from cprspec.tui.screens.pane import Pane
 from cprspec.tui.text import plain
 from cprspec.tui.widgets.line import Line
@@ -150,12 +149,5 @@ def event_lines(history: History) -> list[LogLine]:
         level = "ERROR" if isinstance(event, events.RunFailed) else "INFO"
         level = "WARNING" if isinstance(event, events.Warned | events.Stopped) else level
         if (text := describe(event)) is not None:
-            lines.append(LogLine(_clock(event.time), level, text))
+            lines.append(LogLine(clock(event.time), level, text))
     return lines
-
-
-def _clock(time: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(time):%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
-        return "no time"

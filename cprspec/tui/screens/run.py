@@ -78,7 +78,7 @@ class RunScreen(Pane):
             now = current_phase(glance, history, names)
             chosen = self._phase if self._phase in names else now
             phase, current = history.phases.get(chosen or ""), history.phases.get(now or "")
-            self.query_one(Pipeline).show(names, history.phases, glance, chosen)
+            self.query_one(Pipeline).show(names, history, glance, chosen)
             self.query_one(Facts).show(current, glance)
             self.query_one(Warnings).show(glance, history, current)
         self.query_one(Ranks).show(
