@@ -176,9 +176,8 @@ def _collections(
     """What a command is about. CprspecError if several collections are to share `one_file`."""
     from cprspec.data.collections import find_collections
     from cprspec.spec.registry import builtin_registry
-    from cprspec.video.store import cache_folder
 
-    found = find_collections(target, builtin_registry(registries or (), plugins or ()), roots or [], cache_folder())
+    found = find_collections(target, builtin_registry(registries or (), plugins or ()), roots or [])
     if one_file is not None and len(found) > 1:
         message = f"{len(found)} collections cannot have one index"
         raise CprspecError(Problem(message, Place(str(one_file)), "name them one by one, or leave the file out"))

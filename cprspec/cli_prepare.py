@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,10 +73,15 @@ def prepare(
     part = read_shard(shard)
     options = _options(target, registry, short_side, flow, bound, crf)
     collection = _collection(target, registry, roots or [], dataset)
-    with filling(words=f"preparing videos of {clean(collection.name)},") as progress:
-        done = make_store(
-            collection, out, options, shard=part, processes=workers or _share(), max_bad=max_bad, progress=progress
-        )
+    _check_beside(collection, out)
+    try:
+        with filling(words=f"preparing {clean(collection.name)},") as progress:
+            done = make_store(
+                collection, out, options, shard=part, processes=workers or _share(), max_bad=max_bad, progress=progress
+            )
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where it was", file=sys.stderr)
+        raise typer.Exit(130) from None
     record = _record(out, done)
     print_json(record) if json else print("\n".join(_lines(record)))
     print_problems(
@@ -136,9 +142,8 @@ def _options(
 def _collection(target: str, registry: Registry, roots: list[str], dataset: str | None) -> Collection:
     from cprspec.data.collections import find_collections
     from cprspec.spec.words import did_you_mean
-    from cprspec.video.store import cache_folder
 
-    found = find_collections(target, registry, roots, cache_folder())
+    found = find_collections(target, registry, roots)
     names = [collection.name for collection in found]
     chosen = [c for c in found if dataset in (None, c.name)]
     if not chosen:
@@ -148,6 +153,13 @@ def _collection(target: str, registry: Registry, roots: list[str], dataset: str 
         hint = f"one store holds one: --dataset {' or '.join(map(clean, names))}"
         raise CprspecError(Problem("the experiment has several data sets", Place(target), hint))
     return chosen[0]
+
+
+def _check_beside(collection: Collection, out: Path) -> None:
+    """CprspecError for a store among the videos that it is made from: what is in it would be taken for more of them."""
+    if out.resolve().is_relative_to(collection.root.resolve()):
+        message = f"the store would lie among the videos that it is made from, below {clean(str(collection.root))}"
+        raise CprspecError(Problem(message, Place("--out"), "choose a folder outside"))
 
 
 def _record(out: Path, done: Prepared) -> dict[str, Any]:

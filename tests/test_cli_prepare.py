@@ -49,6 +49,23 @@ def test_wrong_options_are_one_error(tmp_path, arguments, message):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("out", ["videos", "videos/store", "link/store"])
+def test_a_store_among_its_videos_is_refused(tmp_path, small_video, out):
+    (tmp_path / "link").symlink_to("videos")
+    result = invoke("folder", "--root", tmp_path / "videos", "--out", tmp_path / out)
+    assert isinstance(result.exception, CprspecError) and "would lie among the videos" in str(result.exception)
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == [small_video.name]
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, small_video, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cprspec.video.storing.make_store", interrupted)
+    result = invoke("folder", "--root", small_video.parent, "--out", tmp_path / "store")
+    assert result.exit_code == 130 and "stopped; the same command goes on where it was" in result.stderr
+
+
 def test_what_was_made_is_told(tmp_path, small_video):
     result = invoke("folder", "--root", small_video.parent, "--out", tmp_path / "store", "--short-side", 48, "--json")
     assert result.exit_code == 0, result.exception

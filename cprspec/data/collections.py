@@ -42,23 +42,23 @@ class Collection:
         return tuple(found[name] for name in sorted(found))
 
 
-def find_collections(target: str, registry: Registry, roots: Sequence[str], cache: Path) -> tuple[Collection, ...]:
+def find_collections(target: str, registry: Registry, roots: Sequence[str]) -> tuple[Collection, ...]:
     """The collections of `target`, a card's name or an experiment's file, each root once.
 
-    `roots` are `DIR`, for a card or an experiment with one data set, or `NAME=DIR`. CprspecError with all that is wrong.
+    `roots` are `DIR`, for a card or an experiment with one data set, or `NAME=DIR`. Generated videos are no collection.
+    CprspecError with all that is wrong.
     """
     path = Path(target)
     if path.suffix == ".toml" or path.is_file():
-        found = _of_experiment(path, registry, roots, cache)
+        found = _of_experiment(path, registry, roots)
     else:
         _, dataset = dataset_of_card(registry, target)
         given = _folders(roots, [target]).get(target)
-        found = [(target, dataset, _root(target, dataset, given, cache))]
-    problems = [
-        Problem("not a folder", Place(str(root)))
-        for _, dataset, root in found
-        if not (dataset.embedded or root.is_dir())
-    ]
+        found = [] if dataset.embedded else [(target, dataset, _root(target, given))]
+    if not found:
+        message = f"{quoted(target)} has no collection of videos: they are made when they are used"
+        raise CprspecError(Problem(message, hint="there is nothing to index, check or prepare"))
+    problems = [Problem("not a folder", Place(str(root))) for _, _, root in found if not root.is_dir()]
     if problems:
         raise CprspecError(list(dict.fromkeys(problems)))
     together: dict[Path, list[tuple[str, Dataset]]] = {}
@@ -82,16 +82,21 @@ def dataset_of_card(registry: Registry, name: str) -> tuple[Card, Dataset]:
     return card, dataset
 
 
-def _of_experiment(path: Path, registry: Registry, roots: Sequence[str], cache: Path) -> list[Named]:
+def _of_experiment(path: Path, registry: Registry, roots: Sequence[str]) -> list[Named]:
     plain = [text for text in roots if "=" not in text]
     named = parse_roots([text for text in roots if "=" in text])
     runs = resolve_all(path, registry, roots=named)
-    datasets = {(name, run.roots.get(name)): dataset for run in runs for name, dataset in run.datasets.items()}
-    if plain:
+    datasets = {
+        (name, run.roots.get(name)): dataset
+        for run in runs
+        for name, dataset in run.datasets.items()
+        if not dataset.embedded
+    }
+    if plain and datasets:
         names = dict.fromkeys(name for name, _ in datasets)
         given = _folders(plain, list(names))
         datasets = {(name, given.get(name, root)): dataset for (name, root), dataset in datasets.items()}
-    return [(name, dataset, _root(name, dataset, root, cache)) for (name, root), dataset in datasets.items()]
+    return [(name, dataset, _root(name, root)) for (name, root), dataset in datasets.items()]
 
 
 def _folders(roots: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
@@ -108,12 +113,11 @@ def _folders(roots: Sequence[str], names: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _root(name: str, dataset: Dataset, given: Path | None, cache: Path) -> Path:
-    root = given or (cache / dataset.name if dataset.embedded else None)
-    if root is None:
+def _root(name: str, given: Path | None) -> Path:
+    if given is None:
         hint = f"say it with --root DIR, or --root {clean(name)}=DIR for an experiment's"
         raise CprspecError(Problem(f"where the videos of data set {quoted(name)} lie is not known", None, hint))
-    return root
+    return given
 
 
 def _of_index(index: Index) -> list[Entry]:

@@ -13,6 +13,7 @@ from attrs import asdict
 
 from cprspec.data.collections import dataset_of_card
 from cprspec.data.index import Index
+from cprspec.data.stores import build_index, is_store
 from cprspec.data.survey import About, Count, Survey
 from cprspec.errors import CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import Dataset
@@ -76,10 +77,10 @@ def _survey(dataset: Dataset, root: Path) -> Survey:
     if not root.is_dir():
         return Survey(counts=(), problems=(Problem("not a folder", Place(str(root))),))
     try:
-        own = dataset.survey(root)
+        own = None if is_store(root) else dataset.survey(root)
         if isinstance(own, Survey):
             return own
-        index = dataset.build(root)
+        index = build_index(dataset, root)
     except CprspecError as error:
         return Survey(counts=(), problems=error.problems)
     return Survey(counts=tuple(_count(index, part) for part in index.splits), problems=())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cprspec.data.index import Entry, Index, make_index
 from cprspec.data.names import SUFFIXES, matches, source_of
+from cprspec.data.stores import check_finished
 from cprspec.errors import CprspecError, Place, Problem
 
 
@@ -21,6 +22,7 @@ def list_folder(
     """The same as entries; without `files_only` also what is called like a video and is no file, such as a broken link."""
     if not root.is_dir():
         raise CprspecError(Problem("no such folder", Place(str(root))))
+    check_finished(root)
     paths = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES]
     files = {p.relative_to(root).as_posix() for p in paths if _is_file(p)}
     names = files if files_only else files | {p.relative_to(root).as_posix() for p in paths if not any(p.glob("*"))}

@@ -31,6 +31,8 @@ SCHEMA = 1
 
 MANIFEST, VIDEOS, PACKETS = "store.json", "videos.jsonl", "packets.npy"
 RGB, FLOW = "rgb", "flow"
+WORK, BEGUN = "work", "options.json"
+"""While a store is made: the folder of what is done so far, and in it how it was begun."""
 
 MAX_MANIFEST = 64 * 2**20
 """Bytes of a manifest; it lists the videos that were left out, one line each."""
@@ -114,10 +116,21 @@ def is_store(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def check_finished(folder: Path) -> None:
+    """CprspecError for a store that is still being made: its pictures and flow are no collection of videos."""
+    if (folder / WORK / BEGUN).is_file() and not is_store(folder):
+        hint = "go on with the same `cprspec data prepare`, which makes what is missing"
+        raise CprspecError(Problem("this store is not finished", Place(str(folder)), hint))
+
+
 def open_store(root: Path) -> StoreFolder:
     """The store in the folder `root`. CprspecError where its files are not those that were prepared."""
     root = root.absolute()
     place = root / MANIFEST
+    check_finished(root)
+    if not is_store(root):
+        message = f"not a store: it has no {MANIFEST}"
+        raise CprspecError(Problem(message, Place(str(root)), "`cprspec data prepare` makes one, and writes that last"))
     try:
         if place.stat().st_size > MAX_MANIFEST:
             raise ValueError("too large")
@@ -139,6 +152,7 @@ def open_store(root: Path) -> StoreFolder:
 
 def build_index(dataset: Dataset, root: Path) -> Index:
     """The index of the data set `dataset` whose root is `root`: a store, or the videos themselves."""
+    check_finished(root)
     index: Index = read_store(root, dataset) if is_store(root) else dataset.build(root)
     return index
 

@@ -6,6 +6,7 @@ Videos without a label are neither trained on nor tested. Legend: V videos, C cl
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from cprspec.data.index import Index
 from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.crops import Answering, over_crops
-from cprspec.evaluation.encoders import Trained, encoder_of
+from cprspec.evaluation.encoders import Trained, encoder_of, nothing_to_save
 from cprspec.evaluation.features import encode_videos
 from cprspec.evaluation.finetune import Task, train_classifier
 from cprspec.evaluation.kept import Kept
@@ -138,7 +139,7 @@ def classify(study: Study, heard: Callable[[int, float], None]) -> tuple[Tensor,
             ),
             batches=lambda epoch, step: _supply(study, train_ids, batch_size, epoch, step),
             label_V=torch.from_numpy(study.index.labels),
-            held_out=(lambda: held_out_loss(study, model, answering, held_out_ids)) if len(held_out_ids) else None,
+            held_out=partial(held_out_loss, study, answering, held_out_ids) if len(held_out_ids) else None,
             autocast=autocast,
             trained=trained,
             kept=study.kept,
@@ -175,10 +176,13 @@ def split_off(ids: Ints, count: int, seed: int) -> tuple[Ints, Ints]:
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def held_out_loss(study: Study, model: Classifier, answering: Answering, ids: Ints) -> float:
-    """The mean loss over one clip of each held-out video, the same clip each time; leaves the model in evaluation mode."""
+def held_out_loss(study: Study, answering: Answering, ids: Ints, save: Callable[[], None]) -> float:
+    """The mean loss over one clip of each held-out video, the same clip each time; leaves the model in evaluation mode.
+
+    `save` is called before a request to stop ends it.
+    """
     scores = evolve(answering, mean_of="scores")
-    video_V, said = _said(study, scores, TestClips(**_clips_of(study, ids), one_window=True))
+    video_V, said = _said(study, scores, TestClips(**_clips_of(study, ids), one_window=True), save)
     return cross_entropy(said, torch.from_numpy(study.index.labels)[video_V]).item()
 
 
@@ -198,7 +202,7 @@ def test(study: Study, answering: Answering) -> tuple[Tensor, Tensor]:
                 place=place,
                 flow_aware=getattr(study.phase.augment, "flow_aware", False),
             )
-            _, said_VC = _said(study, answering, clips)
+            _, said_VC = _said(study, answering, clips, nothing_to_save)
             study.kept.put(name, {"said_VC": said_VC})
         else:
             said_VC = found[0]["said_VC"]
@@ -206,11 +210,9 @@ def test(study: Study, answering: Answering) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(ids), over_crops(said, options)
 
 
-def _said(study: Study, answering: Answering, clips: TestClips) -> tuple[Tensor, Tensor]:
-    trained = study.trained
-    video_V, rows = encode_videos(
-        {study.encoder: answering}, clips, trained.resolved.launch, trained.ranks, trained.pause
-    )
+def _said(study: Study, answering: Answering, clips: TestClips, save: Callable[[], None]) -> tuple[Tensor, Tensor]:
+    trained, pause = study.trained, partial(study.trained.pause, save)
+    video_V, rows = encode_videos({study.encoder: answering}, clips, trained.resolved.launch, trained.ranks, pause)
     return video_V, rows[study.encoder]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import torch
 from attrs import asdict, frozen
@@ -30,8 +31,8 @@ Features = tuple[torch.Tensor, dict[str, torch.Tensor]]
 class Trained:
     """What evaluation needs of a run: the experiment, its data, and each phase's encoder weights.
 
-    `pause` is called between videos, and may raise to end the evaluation. `pause_together` is called where all ranks are
-    in step; before it raises it calls its argument, which saves what is done. `report` takes events, on every rank.
+    `pause` is called between videos, and may raise to end the evaluation; before it does it calls its argument, which saves
+    what is done. So does `pause_together`, which is called where all ranks are in step. `report` takes events, on every rank.
     """
 
     resolved: Resolved
@@ -39,7 +40,7 @@ class Trained:
     store: Store
     weights: Mapping[str, Weights]
     ranks: Ranks
-    pause: Callable[[], None]
+    pause: Callable[[Callable[[], None]], None]
     pause_together: Callable[[Callable[[], None]], None]
     report: Callable[[Event], None]
 
@@ -92,14 +93,15 @@ def features_of(
         }
         name = f"features@{dataset}@{split}@{number}"
         choose_for(group, clip, resolved.launch, trained.ranks)
-        keeping = Keeping(kept, name, facts, lambda: trained.pause_together(_nothing_to_save)) if kept else None
-        video_V, some = encode_videos(group, clips, resolved.launch, trained.ranks, trained.pause, keeping)
+        keeping = Keeping(kept, name, facts, partial(trained.pause_together, nothing_to_save)) if kept else None
+        pause = partial(trained.pause, nothing_to_save)
+        video_V, some = encode_videos(group, clips, resolved.launch, trained.ranks, pause, keeping)
         features |= some
     return video_V, features
 
 
-def _nothing_to_save() -> None:
-    """The parts of a pass are kept as they are finished."""
+def nothing_to_save() -> None:
+    """For a pause where what is done is kept already, or is little."""
 
 
 def frozen_encoders(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from attrs import asdict, define, field, frozen
@@ -63,7 +64,8 @@ class Place:
 class Task:
     """What one classifier is trained with. `name` is what is kept of it under.
 
-    `batches(epoch, step)` gives this rank's batches from there to the end, `held_out()` the loss on the videos held out.
+    `batches(epoch, step)` gives this rank's batches from there to the end, `held_out(save)` the loss on the videos held out:
+    it calls `save` before it raises what a request to stop raises.
     `heard` is called after each epoch with its number and mean loss.
     """
 
@@ -76,7 +78,7 @@ class Task:
     bad_clips: BadClips
     batches: Callable[[int, int], Supply]
     label_V: Tensor
-    held_out: Callable[[], float] | None
+    held_out: Callable[[Callable[[], None]], float] | None
     autocast: torch.dtype | None
     trained: Trained
     kept: Kept
@@ -95,19 +97,21 @@ def train_classifier(task: Task) -> None:
     best: dict[str, Tensor] = {}
     place = restore(task, optimizer, best)
     parallel = share_gradients(task.model) if ranks.world > 1 else task.model
+    save = partial(keep, task, optimizer, place, best)
     saved = time.monotonic()
     with task.batches(place.epoch, place.step) as batches:
         while place.epoch < options.epochs:
-            set_learning_rate(optimizer, options, place)
-            place.loss += train_step(task, parallel, optimizer, batches, place)
-            place.step += 1
+            if place.step < task.steps_per_epoch:  # or it was stopped while the epoch was judged
+                set_learning_rate(optimizer, options, place)
+                place.loss += train_step(task, parallel, optimizer, batches, place)
+                place.step += 1
             if place.step == task.steps_per_epoch:
-                finish_epoch(task, place, best)
-            task.trained.pause_together(lambda: keep(task, optimizer, place, best))
+                finish_epoch(task, place, best, save)
+            task.trained.pause_together(save)
             if ranks.any(time.monotonic() - saved > 60 * task.trained.resolved.launch.checkpoint_minutes):
-                keep(task, optimizer, place, best)
+                save()
                 saved = time.monotonic()
-    keep(task, optimizer, place, best)
+    save()
     if best:
         task.model.load_state_dict(best)
     take_from_first(task.model, ranks)
@@ -163,14 +167,14 @@ def train_step(
     return float(mean)
 
 
-def finish_epoch(task: Task, place: Place, best: dict[str, Tensor]) -> None:
-    """Tell of the epoch, look at the held-out videos, and move `place` to the next epoch."""
-    task.heard(place.epoch, place.loss / task.steps_per_epoch)
+def finish_epoch(task: Task, place: Place, best: dict[str, Tensor], save: Callable[[], None]) -> None:
+    """Look at the held-out videos, tell of the epoch, and move `place` to the next one."""
     if task.held_out is not None:
         take_from_first(task.model, task.trained.ranks)
-        if judge_epoch(place, task.held_out(), task.options):
+        if judge_epoch(place, task.held_out(save), task.options):
             best.update({key: value.detach().clone() for key, value in task.model.state_dict().items()})
         task.model.train()
+    task.heard(place.epoch, place.loss / task.steps_per_epoch)
     place.epoch, place.step, place.loss, place.replaced = place.epoch + 1, 0, 0.0, 0
 
 

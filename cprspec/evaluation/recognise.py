@@ -18,7 +18,7 @@ from torch import Tensor
 from cprspec.components.evaluators import Classifier, Linear
 from cprspec.evaluation import linear
 from cprspec.evaluation.classify import Study, classify
-from cprspec.evaluation.encoders import Trained, features_of, parts_of
+from cprspec.evaluation.encoders import Trained, features_of, nothing_to_save, parts_of
 from cprspec.evaluation.kept import Kept
 from cprspec.evaluation.recognition import facts_of
 from cprspec.runs.events import Evaluating
@@ -96,7 +96,7 @@ def _linear(
         video[split] = ids_V[known_V]
         feature[split] = {single: rows[known_V].to(device) for single, rows in features.items()}
     for single in singles:
-        trained.pause()
+        trained.pause(nothing_to_save)
         head = linear.train_head(
             feature["train"][single], label_V[video["train"]].to(device), len(index.classes), options,
             trained.resolved.seed, News(name, single, dataset, options.epochs, trained),

@@ -32,6 +32,9 @@ class InParts(nn.Module):
         """One part: `layers` one after the other."""
         if not (self.recompute and torch.is_grad_enabled()):
             return _through(layers, x_NCTHW)
+        if torch.compiler.is_compiling():  # statistics are moved by the graph's forward pass alone
+            kept: Tensor = checkpoint(_through, layers, x_NCTHW, use_reentrant=False)
+            return kept
         norms = [m for layer in layers if isinstance(layer, nn.Module) for m in layer.modules()]
         contexts = partial(_first_and_again, [m for m in norms if isinstance(m, _BatchNorm)])
         output: Tensor = checkpoint(_through, layers, x_NCTHW, use_reentrant=False, context_fn=contexts)

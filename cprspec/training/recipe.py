@@ -227,5 +227,5 @@ class Recipe:
                 shutil.rmtree(work)
 
 
-def _go_on() -> None:
+def _go_on(_save: Callable[[], None]) -> None:
     """Nothing in particular."""

@@ -106,7 +106,7 @@ def timed_parts(steps: Trial, seconds: float, progress: Progress | None) -> tupl
         of_steps.append(laps.taken())
         if progress:
             passed = time.perf_counter() - began
-            progress(len(of_steps), max(3, round(len(of_steps) * seconds / passed)))
+            progress(len(of_steps), max(3, len(of_steps), round(len(of_steps) * seconds / passed)))
     stepper.removed()
     parts = {part: statistics.median(of_step.get(part, 0.0) for of_step in of_steps) for part in of_steps[0]}
     return parts, statistics.median(sum(of_step.values()) for of_step in of_steps)

@@ -16,12 +16,9 @@ from pathlib import Path
 import numpy as np
 from attrs import asdict
 
-from cprspec.data.stores import FLOW, RGB, StoreFolder, StoreOptions
+from cprspec.data.stores import BEGUN, FLOW, RGB, WORK, StoreFolder, StoreOptions
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
 from cprspec.video.preparing import Record
-
-WORK = "work"
-_OPTIONS = "options.json"
 
 
 def agree_on(out: Path, options: StoreOptions) -> StoreOptions:
@@ -29,8 +26,8 @@ def agree_on(out: Path, options: StoreOptions) -> StoreOptions:
 
     A bound of None means that whatever was chosen is right; a store that has flow has one in the end.
     """
-    file = out / WORK / _OPTIONS
-    own = out / WORK / f".{_OPTIONS}.{os.getpid()}.tmp"
+    file = out / WORK / BEGUN
+    own = out / WORK / f".{BEGUN}.{os.getpid()}.tmp"
     if options.flow is None or options.bound is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         own.write_text(json.dumps(asdict(options)))

@@ -29,6 +29,7 @@ from cprspec.data.stores import (
     RGB,
     SCHEMA,
     VIDEOS,
+    WORK,
     Facts,
     StoreOptions,
     dataset_facts,
@@ -38,7 +39,7 @@ from cprspec.data.stores import (
 from cprspec.errors import CprspecError, Place, Problem, clean
 from cprspec.spec.kinds import Dataset
 from cprspec.video.bounds import choose_bound
-from cprspec.video.journal import WORK, agree_on, append, check_same, from_text, is_done, read_records, records_of
+from cprspec.video.journal import agree_on, append, check_same, from_text, is_done, read_records, records_of
 from cprspec.video.limits import flaw_of_death
 from cprspec.video.preparing import Job, Record, prepare_video
 from cprspec.video.spread import Died, spread

@@ -51,18 +51,24 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 def test_a_card_and_its_root(registry, tmp_path):
     for text in ("videos", "folder=videos"):
-        (found,) = find_collections("folder", registry, [text], tmp_path)
+        (found,) = find_collections("folder", registry, [text])
         assert (found.name, found.datasets, found.root) == ("folder", (Folder(),), tmp_path / "videos")
 
 
-def test_an_embedded_data_set_needs_no_root(registry, tmp_path):
-    assert find_collections("motion", registry, [], tmp_path)[0].root == tmp_path / "motion"
+def test_generated_videos_are_no_collection(registry, tmp_path):
+    with pytest.raises(CprspecError, match="'motion' has no collection of videos: they are made when they are used"):
+        find_collections("motion", registry, [])
+    made, other = '\n[dataset.c]\nuse = "motion"\n', tmp_path / "other"
+    other.mkdir()
+    (tmp_path / "x.toml").write_text(SPEC + made)
+    found = find_collections("x.toml", registry, ["b=other"])
+    assert [collection.name for collection in found] == ["a", "b"]
 
 
 def test_data_sets_of_one_root_are_one_collection(registry, tmp_path):
     (tmp_path / "videos/a.csv").write_text("path,label,split\njump/1.mp4,jump,train\njump/2.mp4,jump,test\n")
     (tmp_path / "videos/b.csv").write_text("path,label,split\njump/2.mp4,leap,train\njump/3.mp4,jump,train\n")
-    (found,) = find_collections("x.toml", registry, [], tmp_path)
+    (found,) = find_collections("x.toml", registry, [])
     assert found.root == tmp_path / "videos" and all(isinstance(d, Manifest) for d in found.datasets)
     listed = [(e.name, e.label, e.split) for e in found.listed()]  # none of these files is there
     assert listed == [("jump/1.mp4", "jump", "train"), ("jump/2.mp4", "jump", "test"), ("jump/3.mp4", "jump", "train")]
@@ -70,10 +76,10 @@ def test_data_sets_of_one_root_are_one_collection(registry, tmp_path):
 
 def test_roots_of_an_experiment_by_name(registry, tmp_path):
     (tmp_path / "other").mkdir()
-    found = find_collections("x.toml", registry, ["b=other"], tmp_path)
+    found = find_collections("x.toml", registry, ["b=other"])
     assert [(c.name, c.root.name) for c in found] == [("a", "videos"), ("b", "other")]
     with pytest.raises(CprspecError, match="does not say which data set it is the root of; write one of a, b"):
-        find_collections("x.toml", registry, ["other"], tmp_path)
+        find_collections("x.toml", registry, ["other"])
 
 
 def test_what_is_wrong_is_said(registry, tmp_path):
@@ -84,7 +90,7 @@ def test_what_is_wrong_is_said(registry, tmp_path):
         ("gone.toml", [], "gone.toml"),
     ]:
         with pytest.raises(CprspecError, match=said):
-            find_collections(target, registry, roots, tmp_path)
+            find_collections(target, registry, roots)
 
 
 def test_a_folder_lists_what_is_called_like_a_video_and_is_none(registry, tmp_path):
@@ -96,7 +102,7 @@ def test_a_folder_lists_what_is_called_like_a_video_and_is_none(registry, tmp_pa
     (jump / "empty.mkv").mkdir()
     (jump / "class.mkv").mkdir()
     (jump / "class.mkv" / "2.mp4").write_bytes(b"x")
-    (collection,) = find_collections("folder", registry, ["videos"], tmp_path)
+    (collection,) = find_collections("folder", registry, ["videos"])
     names = ["1.mp4", "class.mkv/2.mp4", "dangling.avi", "empty.mkv", "fifo.mp4", "loop.avi"]
     assert [(e.name, e.label) for e in collection.listed()] == [(f"jump/{n}", "jump") for n in names]
     assert [v.name for v in Folder().build(tmp_path / "videos").videos] == ["jump/1.mp4", "jump/class.mkv/2.mp4"]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from gloo import on_ranks
 from torch import nn
 
@@ -74,7 +75,7 @@ def batches(ranks, bad, epoch, step, epochs=4):
 
 
 def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None, allowed=0.0):
-    """A task in `folder`; `stop_after` so many steps it is asked to stop."""
+    """A task in `folder`; asked to stop `stop_after` so many steps, or at a validation loss of None."""
     ranks = ranks or Ranks(device=CPU)
     model, told, calls = small_model(options), [], iter(range(10**6))
 
@@ -83,13 +84,21 @@ def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None,
             save()
             raise StopHereError
 
-    resolved = SimpleNamespace(seed=5, launch=SimpleNamespace(checkpoint_minutes=1e9))
     validation = iter(losses) if losses else None
+
+    def held_out(save):
+        model.eval()
+        if (loss := next(validation)) is None:
+            save()
+            raise StopHereError
+        return loss
+
+    resolved = SimpleNamespace(seed=5, launch=SimpleNamespace(checkpoint_minutes=1e9))
     made = Task(
         name="data@rgb", model=model, view="rgb", to_input=ToInput(), options=options, steps_per_epoch=STEPS,
         batches=partial(batches, ranks, bad, epochs=options.epochs), label_V=torch.arange(VIDEOS) % 3,
         bad_clips=BadClips(index=INDEX, ranks=ranks, report=told.append, clips=4 * STEPS, allowed=allowed),
-        held_out=(lambda: next(validation)) if validation else None, autocast=None,
+        held_out=held_out if validation else None, autocast=None,
         trained=SimpleNamespace(ranks=ranks, resolved=resolved, pause_together=pause_together),
         kept=Kept(folder, ranks, told.append), heard=lambda *news: told.append(news),
     )  # fmt: skip
@@ -197,6 +206,21 @@ def test_the_epoch_with_the_lowest_validation_loss_is_tested(tmp_path):
     second, _ = task(tmp_path / "c", options, losses=[3.0, 4.0])
     train_classifier(second)
     assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), two.model.parameters(), strict=True))
+
+
+def test_stopped_while_it_looks_at_the_held_out_videos_nothing_is_trained_again(tmp_path):
+    options = Options(epochs=4, milestones=(), validation=1, patience=50, dropout=0.5)
+    whole, told_whole = task(tmp_path / "whole", options, losses=[2.0, 1.0, 3.0, 4.0])
+    train_classifier(whole)
+    first, told_first = task(tmp_path / "parts", options, losses=[2.0, None])
+    with pytest.raises(StopHereError):
+        train_classifier(first)
+    second, told_second = task(tmp_path / "parts", options, losses=[1.0, 3.0, 4.0])
+    asked_from = []
+    train_classifier(evolve(second, batches=lambda *place: asked_from.append(place) or second.batches(*place)))
+    assert asked_from == [(1, STEPS)]
+    assert told_first + told_second == told_whole
+    assert all(torch.equal(a, b) for a, b in zip(second.model.parameters(), whole.model.parameters(), strict=True))
 
 
 def test_what_an_earlier_version_kept_has_its_lowest_loss_as_plateau(tmp_path):

@@ -69,6 +69,20 @@ def test_two_forward_passes_before_one_backward():
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+def test_compiled_it_is_one_graph_that_moves_statistics_once():
+    torch.manual_seed(0)
+    network, clips = NETWORKS["tiny"].build().train(), torch.randn(4, 3, 8, 32, 32)
+    found = []
+    for compiled in (False, True):
+        twin = deepcopy(network)
+        use_recompute(twin, True)
+        if compiled:
+            twin.compile(backend="aot_eager", fullgraph=True)  # an error where a part is left out
+        in_groups(twin, clips, 2).square().mean().backward()
+        found.append([*(p.grad for p in twin.parameters()), *twin.buffers()])
+    torch.testing.assert_close(*found)
+
+
 def test_statistics_are_moved_once_and_stay_the_module_s_own():
     network = NETWORKS["tiny"].build().train()
     use_recompute(network, True)

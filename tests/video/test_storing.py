@@ -20,8 +20,10 @@ from cprspec.components.datasets import Folder
 from cprspec.components.datasets import Store as StoreData
 from cprspec.components.views import Flow, Rgb
 from cprspec.data.collections import Collection
+from cprspec.data.describe import describe
 from cprspec.data.stores import MANIFEST, StoreOptions, build_index, is_store, open_store, read_store
 from cprspec.errors import CprspecError
+from cprspec.spec.registry import builtin_registry
 from cprspec.video.decode import read_frames
 from cprspec.video.flow import compute_flow, dequantise, quantise, requantised
 from cprspec.video.opening import BadVideo
@@ -144,6 +146,28 @@ def test_a_folder_that_is_a_store_is_embedded_as_the_videos_in_it(made):
     assert [index.classes[v.label] for v in index.videos] == ["run", "run", "sit", "sit"]
 
 
+def test_a_store_is_described_by_what_it_says(made):
+    record, problems = describe(builtin_registry(), "folder", made)
+    assert problems == () and [(c["part"], c["found"]) for c in record["counts"]] == [("train", len(NAMES))]
+
+
+def test_a_store_that_is_not_finished_is_no_collection(collection, tmp_path):
+    from cprspec.weights.embed import _index
+
+    out = tmp_path / "store"
+    assert not make_store(collection, out, OPTIONS, shard=Shard(1, 2), processes=1).finished
+    for read in (
+        Folder().build,
+        StoreData().build,
+        lambda root: build_index(Folder(), root),
+        lambda root: _index([root]),
+    ):
+        with pytest.raises(CprspecError, match="this store is not finished; go on with the same"):
+            read(out)
+    assert make_store(collection, out, OPTIONS, shard=Shard(2, 2), processes=1).finished
+    assert len(build_index(Folder(), out).videos) == len(NAMES)
+
+
 def test_a_store_of_another_data_set_is_refused(made):
     with pytest.raises(CprspecError, match=r"other options \(holdout\)"):
         read_store(made, Folder(holdout=0.5))
@@ -205,6 +229,7 @@ def _rename(out: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
+        (lambda out: (out / MANIFEST).rename(out / "other.json"), "not a store: it has no store.json"),
         (lambda out: (out / MANIFEST).write_text("{"), "cannot be read as a store"),
         (lambda out: (out / MANIFEST).write_text("[]"), "cannot be read as a store"),
         (lambda out: _edit(out, lambda m: m.update(schema=2)), "schema 2"),
