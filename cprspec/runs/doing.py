@@ -1,4 +1,4 @@
-"""What a living run does where it does not train: evaluating, saving, waiting, stopping; in a word, and in full."""
+"""What a living run does where it does not train: preparing, evaluating, saving, waiting, stopping; in a word, and in full."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cprspec.runs.layout import RunDir
 from cprspec.runs.rank_state import EVALUATE, SAVE, START, STEP, WAIT, stage_words
 from cprspec.runs.ranks import RankHealth, read_rank
 from cprspec.runs.summary import Status
+from cprspec.runs.watch import preparing_words
 
 LONG_S = 5.0
 """Of what a step is made of, only what has lasted so long is worth a word."""
@@ -32,6 +33,8 @@ def doing(run: RunDir, status: Status, evaluation: events.EvaluationStarted | ev
         return None
     if run.stop_requested.exists():
         return Doing("stopping", "asked to stop: it finishes what it is at, saves and ends")
+    if status.preparing is not None:
+        return Doing("preparing", f"preparing videos: {preparing_words(status.preparing)}")
     rank = read_rank(run, 0, [])
     if rank is not None and rank.pid != status.pid:
         rank = None  # of an attempt before
