@@ -69,7 +69,7 @@ def watch(
     from cprspec.runs.layout import RunDir
     from cprspec.runs.summary import read_status
     from cprspec.runs.telling import Narrator
-    from cprspec.runs.watch import Caught, Silence, silence_line
+    from cprspec.runs.watch import Caught, Preparing, Silence, preparing_words, silence_line
     from cprspec.runs.watch import watch as follow
 
     found = RunDir.find(run, folder)
@@ -83,6 +83,9 @@ def watch(
             if isinstance(news, Silence):
                 killed = news.gone
                 print(silence_line(news), file=sys.stderr, flush=True)
+                continue
+            if isinstance(news, Preparing):
+                print(f"preparing videos {preparing_words((news.done, news.of))}", file=sys.stderr, flush=True)
                 continue
             line = _json_line(news.to_json()) if json else told.line(news)
             if line is None:

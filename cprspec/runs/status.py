@@ -16,7 +16,7 @@ from cprspec.runs.glance import Glance
 from cprspec.runs.ranks import RankHealth
 from cprspec.runs.summary import RunSummary
 from cprspec.runs.telling import duration, number
-from cprspec.runs.watch import status_line
+from cprspec.runs.watch import preparing_words, status_line
 
 _MAX_TEXT = 200
 
@@ -41,6 +41,7 @@ def status_record(glance: Glance) -> dict[str, Any]:
         "step": status.step,
         "clips_per_s": step.clips_per_s if step else None,
         "left_s": glance.left_s,
+        "preparing": None if (now := status.preparing) is None else {"done": now[0], "of": now[1]},
         "loss": step.loss if step else None,
         "precision": glance.precision,
         "median_cmr": glance.median_cmr,
@@ -72,7 +73,7 @@ def print_statuses(glances: Sequence[Glance], console: Console) -> None:
     columns = ["run", "state", "phase", "epoch", "left", "loss", "CMR", "R@1", "clips/s"]
     rows = [_row(glance) for glance in glances]
     widths = [max(len(text) for text in cells) for cells in zip(columns, *rows, strict=True)]
-    while sum(widths) + len(widths) > console.width and len(widths) > 3:
+    while sum(widths) + 2 * (len(widths) - 1) > console.width and len(widths) > 3:
         widths.pop()
     for number_, name in enumerate(columns[: len(widths)]):
         table.add_column(name, no_wrap=True, overflow="ellipsis", justify="left" if number_ < 3 else "right")
@@ -88,11 +89,14 @@ def _row(glance: Glance) -> list[str]:
     status, phase, step = glance.status, glance.phase, glance.step
     live = status.state == "running"
     where = glance.evaluating.name if glance.evaluating else status.phase or ""
+    epoch = f"{_or_dash(status.epoch)}/{phase.epochs}" if phase else "-"
+    if status.preparing is not None:
+        where, epoch = "preparing", preparing_words(status.preparing)
     return [
         clean(glance.run.label, _MAX_TEXT),
         clean(status_line(status), 20),
         clean(where, 30),
-        f"{_or_dash(status.epoch)}/{phase.epochs}" if phase else "-",
+        epoch,
         duration(glance.left_s) if live and glance.left_s is not None else "-",
         number(step.loss if step else None),
         number(glance.median_cmr, percent=True),
@@ -115,6 +119,8 @@ def detail_lines(record: dict[str, Any]) -> list[str]:
         lines.append(
             f"evaluating {evaluating['name']}: {evaluating['encoder']}, epoch {evaluating['epoch']} of {evaluating['of']}"
         )
+    if (now := record["preparing"]) is not None:
+        lines.append(f"preparing videos: {preparing_words((now['done'], now['of']))}")
     figures = [
         f"{name} {number(record[key], percent=True)}"
         for name, key in (("precision", "precision"), ("median CMR", "median_cmr"), ("R@1", "recall_1"))

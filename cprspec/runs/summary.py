@@ -46,6 +46,8 @@ class Status:
     host: str | None = None
     heartbeat_age_s: float | None = None
     gone: bool = False
+    preparing: tuple[int, int | None] | None = None
+    """How many videos are prepared, of how many (None: not known yet), while that is what the run does."""
 
 
 @frozen(kw_only=True)
@@ -147,8 +149,14 @@ def read_status(run: RunDir, problems: list[str]) -> Status:
     if state == "running" and (age is None or age > STALE_S):
         state = "stale"
     return Status(
-        state=state, why=as_text(data.get("why")), pid=pid, host=host, heartbeat_age_s=age, gone=gone, **place,  # type: ignore[arg-type]
+        state=state, why=as_text(data.get("why")), pid=pid, host=host, heartbeat_age_s=age, gone=gone,
+        preparing=_preparing(data) if state in {"running", "stale"} else None, **place,  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def _preparing(status: Mapping[str, Any]) -> tuple[int, int | None] | None:
+    found = status.get("preparing")
+    return (as_whole(found.get("done")) or 0, as_whole(found.get("of"))) if isinstance(found, Mapping) else None
 
 
 def _is_new(run: RunDir) -> bool:

@@ -16,6 +16,8 @@ from cprspec.runs.telling import duration
 POLL_S = 1.0
 ENDED = ("finished", "failed", "stopped")
 
+_PREPARING_EVERY_S = 5.0
+
 _PAST_EVERY = 50
 """Of the steps before the watch began, so many are passed over for each that is given."""
 
@@ -33,16 +35,24 @@ class Silence:
 
 
 @frozen
+class Preparing:
+    """The run has so many of its videos prepared, of so many (None: not known yet); nothing is in its log of that."""
+
+    done: int
+    of: int | None
+
+
+@frozen
 class Caught:
     """Everything that was in the log when the watch began has been given."""
 
 
-def watch(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> Iterator[Event | Silence | Caught]:
+def watch(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> Iterator[Event | Silence | Preparing | Caught]:
     """The events of `run` from its start (of the steps so far only some), then as they come, until its status says it ended.
 
     A run that falls silent says so once and is watched on: it may be continued. One whose process is dead has ended.
     """
-    tail, caught, silent = LogTail(run.events), False, False
+    tail, caught, silent, told_s = LogTail(run.events), False, False, 0.0
     tail.every = _PAST_EVERY
     while True:
         status = read_status(run, [])  # before the events: an end that it tells of has its event in the log
@@ -59,6 +69,9 @@ def watch(run: RunDir, sleep: Callable[[float], None] = time.sleep) -> Iterator[
             return
         if status.state in {"running", "starting"}:
             silent = False
+            if status.preparing is not None and time.monotonic() - told_s >= _PREPARING_EVERY_S:
+                told_s = time.monotonic()
+                yield Preparing(*status.preparing)
         elif not silent:
             silent = True
             yield Silence(status.heartbeat_age_s)
@@ -72,6 +85,12 @@ def silence_line(silence: Silence) -> str:
     if silence.gone:
         return f"silent for {duration(silence.age_s)}: the run was killed; its process {silence.pid} is dead"
     return f"silent for {silence.age_s:.0f} s: the run was killed, hangs, or is cut off; watching on"
+
+
+def preparing_words(preparing: tuple[int, int | None]) -> str:
+    """How many videos are prepared, and of how many: `94/512`."""
+    done, videos = preparing
+    return f"{done}/{videos or '?'}"
 
 
 def status_line(status: Status) -> str:

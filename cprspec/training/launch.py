@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from attrs import evolve
 
+from cprspec.data.index import Index
 from cprspec.errors import CprspecError, clean, print_problems
 from cprspec.learning.ranks import LOST_PEER, check_devices
 from cprspec.runs.files import atomic_write_text
@@ -21,6 +22,7 @@ from cprspec.training.division import check_ranks
 from cprspec.training.elastic import run_ranks
 from cprspec.training.going_on import resume_command
 from cprspec.training.nodes import Nodes, check_nodes
+from cprspec.training.preparation import preparing
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.request import Request, begin_run
@@ -75,11 +77,9 @@ def launch(request: Request, nodes: Nodes) -> Path:
     preload_data_workers()
     # Before any rank starts: what is wrong with the data is said once, and preparing shows its progress.
     indices, store = read_data(resolved, print_problems), Store(cache=resolved.launch.cache)
-    with filling() as progress:
-        fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
-    print_problems(short_videos(resolved, indices, store))
     with _settled(request, nodes, resolved) as settled:
         try:
+            prepare(resolved, indices, store, settled)
             return work(settled) if nodes.in_place else run_ranks(evolve(settled, child=True), nodes)
         except Stopped:
             _say(f"stopped; go on with: {resume_command(settled, nodes)}")
@@ -93,6 +93,21 @@ def launch(request: Request, nodes: Nodes) -> Path:
             way_on = f"go on with: {resume_command(settled, nodes)}"
             hint = f"{last.hint}; {way_on}" if last.hint else way_on
             raise CprspecError([*others, evolve(last, hint=hint)], error.exit_code) from error
+
+
+def prepare(resolved: Resolved, indices: dict[str, Index], store: Store, request: Request) -> None:
+    """Have all videos in `store`; the run of `request` says meanwhile how far that is, where this machine writes it."""
+    with (
+        preparing(RunDir(request.run_dir) if request.run_dir else None) as tell,
+        filling() as show,
+    ):
+
+        def progress(done: int, videos: int) -> None:
+            tell(done, videos)
+            show(done, videos)
+
+        fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
+    print_problems(short_videos(resolved, indices, store))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 
 import pytest
 from slurm_cluster import Cluster, missing, wait_until
@@ -30,15 +31,16 @@ def cluster(tmp_path_factory):
 class Trial:
     """A job that trains the small experiment in two ranks, and its run."""
 
-    def __init__(self, cluster, lab, folder, *options):
+    def __init__(self, cluster, lab, folder, *options, epochs=12):
         self.cluster, self.lab = cluster, lab
+        self.long = ("--set", f"phase.cycle.epochs={epochs}")  # not over before the controller answers
         own = {name: cluster.environment[name] for name in ("SLURM_CONF", "PATH")}
         ended = lab.call(
-            "submit", "small.toml", "--gpus", 0, "--runs", folder / "runs", *EVERY_STEP, *options, **own
+            "submit", "small.toml", "--gpus", 0, "--runs", folder / "runs", *EVERY_STEP, *self.long, *options, **own
         )  # fmt: skip
         assert ended.code == 0, ended.talk
         self.run = only_run(folder / "runs")
-        self.job = ended.talk.splitlines()[0].split()[0]
+        self.job = re.search(r"^job (\d+) trains", ended.talk, re.MULTILINE)[1]
 
     def __call__(self, *command):
         done = self.cluster.call(*command)
@@ -75,9 +77,9 @@ class Trial:
         self.is_put_back()
         self.cluster.hurry(self.job)
 
-    def ends_as_if_nothing_had_happened(self, attempts, *options):
+    def ends_as_if_nothing_had_happened(self, attempts):
         self.wait_for("COMPLETED")
-        assert_same(self.run, self.lab.reference("--nproc", 2, *options))
+        assert_same(self.run, self.lab.reference("--nproc", 2, *self.long))
         assert json.loads((self.run / "status.json").read_text())["attempt"] == attempts
         assert "Traceback" not in self.said()
 
@@ -85,12 +87,12 @@ class Trial:
 @pytest.fixture
 def trial(cluster, lab, tmp_path):
     """Submits the small experiment."""
-    return lambda *options: Trial(cluster, lab, tmp_path, *options)
+    return lambda *options, **more: Trial(cluster, lab, tmp_path, *options, **more)
 
 
 def anywhere(seed):
-    """A number of steps to wait for, of 32."""
-    return random.Random(seed).randrange(1, 24)
+    """A number of steps to wait for, of 112."""
+    return random.Random(seed).randrange(1, 60)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -106,8 +108,7 @@ def test_told_to_stop_before_its_time_is_over(trial, seed):
 
 def test_out_of_time_as_often_as_it_takes(trial):
     """Nobody sends a signal but Slurm, up to a minute before the notice that was asked for."""
-    long = ("--set", "phase.cycle.epochs=250")
-    job = trial(*TWO_NODES, "--time", 2, "--notice", 30, *long)
+    job = trial(*TWO_NODES, "--time", 2, "--notice", 30, epochs=250)
     hurried = 0
 
     def over():
@@ -119,7 +120,7 @@ def test_out_of_time_as_often_as_it_takes(trial):
 
     wait_until(over, 2 * PATIENCE_S, job.said)
     assert hurried and job.said().count("back into the queue") == hurried
-    job.ends_as_if_nothing_had_happened(hurried, *long)
+    job.ends_as_if_nothing_had_happened(attempts=hurried)
     assert job.logged() == len(steps(job.run)), "what was done was saved, and not made again"
 
 

@@ -18,7 +18,7 @@ from cprspec.runs.events import Event
 from cprspec.runs.files import atomic_write_json
 from cprspec.runs.ranks import read_ranks
 from cprspec.runs.stop import request_stop
-from cprspec.runs.watch import Caught, Silence, short_age, watch
+from cprspec.runs.watch import Caught, Preparing, Silence, short_age, watch
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -38,6 +38,20 @@ def command(*arguments, cwd, **environment):
 
 def set_status(run, **changes):
     atomic_write_json(run.status, json.loads(run.status.read_text()) | {"heartbeat": time.time()} | changes)
+
+
+def test_preparing_is_told(make_run):
+    run = make_run(state="running")
+    set_status(run, preparing={"done": 94, "of": 512})
+    news = list(watch(run, lambda _: set_status(run, state="finished", preparing=None)))
+    assert [(item.done, item.of) for item in news if isinstance(item, Preparing)] == [(94, 512)]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_table_leaves_columns_out_instead_of_cutting_them(make_run, width):
+    make_run("quickstart-infonce", state="running")
+    table = command("status", cwd=make_run("x", state="stopped").path.parent.parent.parent, COLUMNS=str(width)).stdout
+    assert "…" not in table and "quickstart-infonce/" in table and max(map(len, table.splitlines())) <= width
 
 
 def test_it_gives_the_past_then_news_and_ends_with_the_run(make_run):

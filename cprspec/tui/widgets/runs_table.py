@@ -13,6 +13,7 @@ from textual.widgets import DataTable
 from cprspec.runs.glance import Glance
 from cprspec.runs.layout import RunDir
 from cprspec.runs.telling import duration
+from cprspec.runs.watch import preparing_words
 from cprspec.tui.text import NOTHING, figure, percent, plain, short_name, sparkline, state_text
 
 _SPARK = 10
@@ -35,6 +36,8 @@ class Column:
 def _place(glance: Glance) -> Text:
     if glance.evaluating is not None:
         return plain(f"eval {glance.evaluating.name}", 40)
+    if glance.status.preparing is not None:
+        return plain(f"preparing {preparing_words(glance.status.preparing)}", 40)
     number = "" if glance.place is None or glance.phase is None else f"{glance.place + 1}/{glance.phase.of} "
     return plain(f"{number}{glance.status.phase or NOTHING}", 40)
 
