@@ -199,6 +199,7 @@ class Recipe:
             pause=self.stop_if_asked if self.ranks.world == 1 else _go_on,
             pause_together=self.stop_if_asked,
             report=self.report,
+            world_size_change=self.allowed.world_size_change,
         )
         for name, options in self.resolved.evaluate.items():
             path, work = self.run.evaluation(name), self.run.evaluation_work(name)

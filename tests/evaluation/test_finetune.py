@@ -74,7 +74,7 @@ def batches(ranks, bad, epoch, step, epochs=4):
     return Supply(MadeClips(bad), [[(*place, row) for row in rows] for place in steps], Launch(workers=0))
 
 
-def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None, allowed=0.0):
+def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None, allowed=0.0, allow_others=False):
     """A task in `folder`; asked to stop `stop_after` so many steps, or at a validation loss of None."""
     ranks = ranks or Ranks(device=CPU)
     model, told, calls = small_model(options), [], iter(range(10**6))
@@ -99,7 +99,9 @@ def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None,
         batches=partial(batches, ranks, bad, epochs=options.epochs), label_V=torch.arange(VIDEOS) % 3,
         bad_clips=BadClips(index=INDEX, ranks=ranks, report=told.append, clips=4 * STEPS, allowed=allowed),
         held_out=held_out if validation else None, autocast=None,
-        trained=SimpleNamespace(ranks=ranks, resolved=resolved, pause_together=pause_together),
+        trained=SimpleNamespace(
+            ranks=ranks, resolved=resolved, pause_together=pause_together, report=told.append, world_size_change=allow_others
+        ),
         kept=Kept(folder, ranks, told.append), heard=lambda *news: told.append(news),
     )  # fmt: skip
     return made, told
@@ -264,7 +266,7 @@ def test_two_ranks_learn_what_one_learns(tmp_path):
         torch.testing.assert_close(first[key], value, atol=1e-6, rtol=1e-5)
 
 
-def test_other_ranks_do_not_go_on(tmp_path):
+def test_other_ranks_go_on_only_where_it_is_allowed(tmp_path):
     first, _ = task(tmp_path, FINETUNE, stop_after=4)
     with pytest.raises(StopHereError):
         train_classifier(first)
@@ -274,6 +276,10 @@ def test_other_ranks_do_not_go_on(tmp_path):
     second, _ = task(tmp_path, FINETUNE)
     with pytest.raises(CprspecError, match="begun by 2 processes"):
         train_classifier(second)
+    third, told = task(tmp_path, FINETUNE, allow_others=True)
+    train_classifier(third)
+    assert told[0].message == "the classifier of data, rgb does not go on exactly: processes 2 then, 1 now"
+    assert [epoch for epoch, _ in told[1:]] == [1, 2, 3]
 
 
 def test_clips_that_cannot_be_read_are_named_once_and_too_many_end_the_training(tmp_path):
