@@ -5,6 +5,8 @@ Text from events stays as it is; whoever prints a line cleans it. Times left com
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from cprspec.runs import events
 
 LINE_EVERY_S = 5.0
@@ -19,7 +21,7 @@ class Narrator:
         self.first: events.Step | None = None
         self.last: events.Step | None = None
         self.epoch: events.Epoch | None = None
-        self.evaluating: events.Evaluating | None = None
+        self.evaluating: events.EvaluationStarted | events.Evaluating | None = None
         self._line_t_s = float("-inf")
 
     def line(self, event: events.Event) -> str | None:
@@ -42,7 +44,8 @@ class Narrator:
                 self._line_t_s = event.t_s
             case _:
                 pass
-        self.evaluating = None
+        if not isinstance(event, events.Warned):
+            self.evaluating = event if isinstance(event, events.EvaluationStarted) else None
         return describe(event)
 
     def head(self) -> str:
@@ -110,6 +113,8 @@ def describe(event: events.Event) -> str | None:
             text = _phase_line(event)
         case events.PhaseFinished():
             text = f"phase {event.phase} finished in {duration(event.seconds_s)}"
+        case events.EvaluationStarted():
+            text = f"evaluation {event.name} begins"
         case events.Evaluated():
             text = f"evaluated {event.name}: {event.records} records in {duration(event.seconds_s)}"
         case events.Warned():
@@ -139,6 +144,14 @@ def _phase_line(event: events.PhaseStarted) -> str:
     miner = f", mined by {event.miner}" if event.miner else ""
     views = " and ".join(event.views)
     return f"{head}: {views}{miner}, {event.epochs} epochs of {event.steps_per_epoch} steps"
+
+
+def clock(time_s: float) -> str:
+    """Unix seconds as month, day and time of this computer's zone."""
+    try:
+        return f"{datetime.fromtimestamp(time_s):%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "no time"
 
 
 def duration(seconds: float) -> str:

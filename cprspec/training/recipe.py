@@ -209,6 +209,7 @@ class Recipe:
             self.stop_if_asked()
             self.alive.place(None)
             self.alive.at(EVALUATE)
+            self.report(events.EvaluationStarted(name=name))
             began = time.monotonic()
             result = evaluate(name, options, trained, work)
             if self.ranks.first:

@@ -6,16 +6,15 @@ Signs stand beside every colour, so that nothing is said by colour alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from cprspec.errors import clean
-from cprspec.runs.glance import UNREAD
+from cprspec.runs.glance import UNREAD, Glance
 from cprspec.runs.layout import RunDir
-from cprspec.runs.summary import Status
 from cprspec.runs.watch import status_line
 
 MAX_TEXT = 300
@@ -64,10 +63,17 @@ def figure(value: float | None) -> str:
     return f"{value:.1e}"
 
 
-def state_text(status: Status) -> Text:
-    """Sign and word of a state, with the age of a silence."""
+def lines_text(lines: Iterable[Text]) -> Text:
+    """`lines` below each other, each cut at the edge instead of wrapped."""
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+
+def state_text(glance: Glance) -> Text:
+    """Sign and word of a state, with the age of a silence, or of what a run does beside training."""
+    status = glance.status
     sign, style = _SIGNS.get(status.state, ("?", "magenta"))
     word = "reading" if status.state == UNREAD else clean(status_line(status), 16)
+    word = glance.doing.word if glance.doing else word
     return Text(f"{sign} {word}", style=style, no_wrap=True, overflow="ellipsis")
 
 

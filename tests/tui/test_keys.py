@@ -118,8 +118,12 @@ def test_mining_is_sorted_by_what_is_asked(app):
         await press(pilot, "down", "enter")
         assert isinstance(pilot.app.screen, ExamplesScreen)
         first = shown(pilot.app)
+        assert first.splitlines()[-1].endswith("esc Back  ? Help")
         await press(pilot, "n")
         assert shown(pilot.app) != first
+        await press(pilot, "question_mark")
+        assert "Picture size" in shown(pilot.app)
+        await press(pilot, "escape")
         await press(pilot, "escape")
         assert "by video" in shown(pilot.app)
 
@@ -132,6 +136,10 @@ def test_log_is_searched_and_filtered(app):
         assert "events: 3 of 6 lines, every level, with 'finished'" in shown(pilot.app)
         await press(pilot, "v", "v")
         assert "events: 0 of 6 lines, warning and worse" in shown(pilot.app)
+        await press(pilot, "v", "v", "escape")
+        assert "events: 6 of 6 lines, every level\n" in shown(pilot.app)
+        await press(pilot, "escape")
+        assert pilot.app.current_mode == "runs"
 
     drive(app, script)
 
@@ -150,7 +158,8 @@ def test_stopping_asks_first_and_is_about_the_run_under_the_cursor(recorded, tmp
         assert not run.stop_requested.exists()
         await press(pilot, "X", "y")
         assert run.stop_requested.exists()
-        await press(pilot, "up", "X", "y")
+        await press(pilot, "up", "X")
+        assert "Stop this run" not in shown(pilot.app)
         asked, refused = [note.message for note in pilot.app._notifications]
         assert asked == f"asked {run.label} to stop after its step"
         assert refused.endswith("is finished; there is nothing to stop")

@@ -30,8 +30,8 @@ class ExperimentScreen(Pane):
         Binding("d", "only", "Differences only"),
         Binding("n", "next(1)", "Next difference"),
         Binding("p", "next(-1)", "Previous difference", show=False),
-        Binding("g,home", "first", "Top"),
-        Binding("G,end", "last", "End", key_display="G"),
+        Binding("g,home", "first", "Top", show=False),
+        Binding("G,end", "last", "End", show=False),
     ]
 
     def __init__(self) -> None:

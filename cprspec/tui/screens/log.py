@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,7 +14,7 @@ from cprspec.runs import events
 from cprspec.runs.history import History
 from cprspec.runs.layout import RunDir
 from cprspec.runs.logs import LEVELS, LogLine, log_ranks, read_log
-from cprspec.runs.telling import describe
+from cprspec.runs.telling import clock, describe
 from cprspec.tui.screens.pane import Pane
 from cprspec.tui.text import plain
 from cprspec.tui.widgets.line import Line
@@ -44,7 +43,7 @@ class LogScreen(Pane):
 
     def body(self) -> ComposeResult:
         yield Line(id="log-head")
-        yield Input(placeholder="words that a line must hold", id="search")
+        yield Input(placeholder="words that a line must hold: Enter keeps them, Esc drops them", id="search")
         yield RichLog(markup=False, highlight=False, wrap=True, max_lines=5000)
 
     def on_mount(self) -> None:
@@ -106,6 +105,16 @@ class LogScreen(Pane):
         box.display = bool(box.value)
         self.query_one(RichLog).focus()
 
+    def action_back(self) -> None:
+        """Drop the search; without one, to the runs."""
+        box = self.query_one("#search", Input)
+        if not box.display:
+            super().action_back()
+            return
+        box.value = ""
+        box.display = False
+        self.query_one(RichLog).focus()
+
     def action_level(self) -> None:
         """Everything, or only what is at least as grave as the next level."""
         self._level = (self._level + 1) % (LEVELS.index("ERROR") + 1)
@@ -140,12 +149,5 @@ def event_lines(history: History) -> list[LogLine]:
         level = "ERROR" if isinstance(event, events.RunFailed) else "INFO"
         level = "WARNING" if isinstance(event, events.Warned | events.Stopped) else level
         if (text := describe(event)) is not None:
-            lines.append(LogLine(_clock(event.time), level, text))
+            lines.append(LogLine(clock(event.time), level, text))
     return lines
-
-
-def _clock(time: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(time):%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
-        return "no time"

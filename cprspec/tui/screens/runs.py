@@ -43,7 +43,7 @@ class RunsScreen(Pane):
         return self.query_one(RunsTable).chosen
 
     def body(self) -> ComposeResult:
-        yield Input(placeholder="part of a name, state or phase", id="filter")
+        yield Input(placeholder="part of a name, state, phase or why: Enter keeps it, Esc drops it", id="filter")
         yield RunsTable()
         yield Line(id="summary")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from cprspec.tui.mining import ClassRow
@@ -19,6 +21,8 @@ _LEAST_NAME = 16
 
 class ClassTable(DataTable[Text]):
     """Rows are classes. The cursor stays on its class."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Examples", key_display="Enter")]
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cell_padding=0)

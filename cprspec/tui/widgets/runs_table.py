@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
@@ -34,8 +35,8 @@ class Column:
 
 
 def _place(glance: Glance) -> Text:
-    if glance.evaluating is not None:
-        return plain(f"eval {glance.evaluating.name}", 40)
+    if glance.evaluation is not None:
+        return plain(f"eval {glance.evaluation.name}", 40)
     if glance.status.preparing is not None:
         return plain(f"preparing {preparing_words(glance.status.preparing)}", 40)
     number = "" if glance.place is None or glance.phase is None else f"{glance.place + 1}/{glance.phase.of} "
@@ -43,9 +44,9 @@ def _place(glance: Glance) -> Text:
 
 
 def _epoch(glance: Glance) -> str:
-    if glance.status.epoch is None:
+    if glance.epochs_done is None:
         return NOTHING
-    return f"{glance.status.epoch}/{glance.phase.epochs}" if glance.phase else str(glance.status.epoch)
+    return f"{glance.epochs_done}/{glance.phase.epochs}" if glance.phase else str(glance.epochs_done)
 
 
 def _loss(glance: Glance) -> float | None:
@@ -53,13 +54,13 @@ def _loss(glance: Glance) -> float | None:
 
 
 def _speed(glance: Glance) -> float | None:
-    return glance.step.clips_per_s if glance.step and glance.status.state == "running" else None
+    return glance.step.clips_per_s if glance.step and glance.left_s is not None else None
 
 
 COLUMNS = (
-    Column("state", 13, 0, lambda g: state_text(g.status), lambda g: g.status.state),
+    Column("state", 13, 0, state_text, lambda g: g.status.state),
     Column("phase", 16, 2, _place, lambda g: g.place),
-    Column("epoch", 8, 3, _epoch, lambda g: g.status.epoch),
+    Column("epoch", 8, 3, _epoch, lambda g: g.epochs_done),
     Column("step", 7, 9, lambda g: NOTHING if g.status.step is None else str(g.status.step), lambda g: g.status.step),
     Column("clips/s", 7, 8, lambda g: NOTHING if (v := _speed(g)) is None else f"{v:.0f}", _speed),
     Column("left", 11, 5, lambda g: NOTHING if g.left_s is None else duration(g.left_s), lambda g: g.left_s),
@@ -76,6 +77,8 @@ SORTS = ("run", *BY_NAME)
 
 class RunsTable(DataTable[Text | str]):
     """Rows are runs. The cursor stays on its run when others come and go."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Open", key_display="Enter")]
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cell_padding=0)
