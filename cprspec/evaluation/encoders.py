@@ -33,6 +33,7 @@ class Trained:
 
     `pause` is called between videos, and may raise to end the evaluation; before it does it calls its argument, which saves
     what is done. So does `pause_together`, which is called where all ranks are in step. `report` takes events, on every rank.
+    `world_size_change`: what another number of ranks began may be gone on with, which is not exact.
     """
 
     resolved: Resolved
@@ -43,6 +44,7 @@ class Trained:
     pause: Callable[[Callable[[], None]], None]
     pause_together: Callable[[Callable[[], None]], None]
     report: Callable[[Event], None]
+    world_size_change: bool = False
 
 
 def parts_of(encoder: str, resolved: Resolved) -> list[str]:

@@ -184,7 +184,7 @@ def _encode_part(
             pause()
         ids.append(video["video"])
         for name, encoder in encoders.items():
-            rows[name].append(_video_feature(encoder, video[encoder.view][0], ranks.device))
+            rows[name].append(video_feature(encoder, video[encoder.view][0], ranks.device))
     wait_for_all(ranks)  # hours may pass, and ranks are not in step
     part = {name: _gather_uneven(_joined(some, ranks), ranks) for name, some in rows.items()}
     for name, feature_VF in part.items():
@@ -195,7 +195,7 @@ def _encode_part(
     return {IDS: _gather_uneven(torch.cat(ids), ranks), **part}
 
 
-def _video_feature(encoder: SeesClips, clip_WTHWC: Tensor, device: torch.device) -> Tensor:
+def video_feature(encoder: SeesClips, clip_WTHWC: Tensor, device: torch.device) -> Tensor:
     """The feature `[1,F]` of one video.
 
     By itself: the last bits depend on how many clips a network sees at once, and so neither on the videos beside it nor on

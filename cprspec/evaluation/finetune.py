@@ -29,6 +29,7 @@ from cprspec.evaluation.kept import Kept
 from cprspec.learning.gradients import share_gradients, take_from_first
 from cprspec.learning.optimizer_state import optimizer_tensors, restore_optimizer
 from cprspec.models.heads import Classifier
+from cprspec.runs.events import Warned
 from cprspec.video.normalise import Normalise
 from cprspec.video.sampling import generator
 from cprspec.video.supply import Supply
@@ -210,9 +211,16 @@ def restore(task: Task, optimizer: torch.optim.Optimizer, best: dict[str, Tensor
     if found is None:
         return Place()
     tensors, facts = found
-    if (was := facts.pop("world")) != task.trained.ranks.world:
-        hint = f"continue it with --nproc {was}"
-        raise CprspecError(Problem(f"evaluation was begun by {was} processes, which others cannot continue", hint=hint))
+    was, now = facts.pop("world"), task.trained.ranks.world
+    if was != now and not task.trained.world_size_change:
+        hint = f"continue it with --nproc {was}, or with --allow-world-size-change, which gives up exactness"
+        message = f"evaluation was begun by {was} processes and {now} would not continue it exactly"
+        raise CprspecError(Problem(message, hint=hint))
+    if was != now:
+        message = (
+            f"the classifier of {task.name.replace('@', ', ')} does not go on exactly: processes {was} then, {now} now"
+        )
+        task.trained.report(Warned(message=message))
     task.model.load_state_dict(_under("model.", tensors))
     best.update({key: value.to(task.trained.ranks.device) for key, value in _under("best.", tensors).items()})
     restore_optimizer(task.model, optimizer, tensors)

@@ -3,7 +3,7 @@
 Source: CoCLR's and IIC's protocols (PROTOCOL 4.1, 4.2). Pure functions of features and labels; float32. The similarities of all
 test and training videos are never in memory at once.
 
-Shapes: V videos of a split (Q test, G training; q of the test videos at a time), N clips, F features.
+Shapes: V videos of a split (Q test, G training; q of the test videos at a time), F features.
 """
 
 from __future__ import annotations
@@ -16,12 +16,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cprspec.evaluation.neighbours import score_rows
-
-
-def video_features(clip_feature_NF: Tensor, clips_per_video_V: Tensor) -> Tensor:
-    """Each video's mean of its normalised clip features, `[N,F] -> [V,F]`; a video's clips are consecutive."""
-    videos = [normalize(clips_NF.float()).mean(0) for clips_NF in clip_feature_NF.split(clips_per_video_V.tolist())]
-    return torch.stack(videos)
 
 
 def centred(test_QF: Tensor, train_GF: Tensor) -> tuple[Tensor, Tensor]:

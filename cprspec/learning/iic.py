@@ -252,9 +252,14 @@ class IIC(nn.Module):
 
 
 def move_rows(bank_VD: Tensor, row_M: Tensor, feature_MD: Tensor, momentum: float) -> None:
-    """Move rows of a bank, in place, towards the features of their videos; they are normalised from then on."""
+    """Move rows of a bank, in place, towards the features of their videos; they are normalised from then on.
+
+    Of a video that is there several times, as one may be that stands for others, the last clip counts.
+    """
     moved_MD = normalize(momentum * bank_VD[row_M].to(feature_MD.dtype) + (1 - momentum) * feature_MD)
-    bank_VD[row_M] = moved_MD.to(bank_VD.dtype)
+    # Which of several different values is written last, torch leaves open.
+    last_M = ((row_M[:, None] == row_M) * torch.arange(len(row_M), device=row_M.device)).amax(1)
+    bank_VD[row_M] = moved_MD[last_M].to(bank_VD.dtype)
 
 
 def dot_rows(bank_VD: Tensor, rows_NC: Tensor, feature_ND: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cprspec.models.parts import InParts
+from cprspec.models.separable import MaxPool3d
 from cprspec.models.widths import C3D as CHANNELS
 from cprspec.models.widths import scaled
 
@@ -39,6 +40,6 @@ class C3D(InParts):
     def forward(self, x_NCTHW: Tensor) -> Tensor:
         """`[N,3,T,H,W] -> [N,feature_size,t,h,w]`."""
         for layer in CHANNELS:
-            pool = [nn.MaxPool3d(POOLS[layer])] if layer in POOLS else []
+            pool = [MaxPool3d(POOLS[layer])] if layer in POOLS else []
             x_NCTHW = self.part(x_NCTHW, *pool, getattr(self, f"conv{layer}"), getattr(self, f"bn{layer}"), torch.relu)
         return x_NCTHW

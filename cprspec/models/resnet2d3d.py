@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cprspec.models.parts import InParts
-from cprspec.models.separable import Conv3d, channels_last, relu_of_norm
+from cprspec.models.separable import Conv3d, MaxPool3d, channels_last, relu_of_norm
 from cprspec.models.widths import EXPANSION, R2D3D, R2D3D_STEM, scaled
 
 BLOCKS = (3, 4, 6, 3)
@@ -60,7 +60,7 @@ class R2D3D50(InParts):
         stem = scaled(R2D3D_STEM, width)
         self.conv1 = Conv3d(3, stem, (5, 7, 7), stride=2, padding=(2, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(stem)
-        self.maxpool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+        self.maxpool = MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
         inputs = stem
         for number, (channels, count, kernel_t) in enumerate(zip(R2D3D, BLOCKS, KERNELS_T, strict=True), start=1):
             inner = scaled(channels, width)

@@ -126,10 +126,10 @@ class S3D(InParts):
         # Pools hold no weights and stand before stages 2 to 5.
         self.pools = nn.ModuleList(
             [
-                nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-                nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-                nn.MaxPool3d(3, 2, 1),
-                nn.MaxPool3d(2, 2),
+                MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+                MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+                MaxPool3d(3, 2, 1),
+                MaxPool3d(2, 2),
             ]
         )
         self.apply(_initialise)

@@ -131,6 +131,14 @@ class PhaseFinished(Event):
 
 
 @frozen(kw_only=True)
+class EvaluationStarted(Event):
+    """An evaluation began, or went on after a stop."""
+
+    kind: ClassVar[str] = "evaluation-started"
+    name: str
+
+
+@frozen(kw_only=True)
 class Evaluating(Event):
     """An evaluation that trains a classifier on `encoder` ended `epoch` `of` so many."""
 
@@ -188,8 +196,8 @@ class Stopped(Event):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    RunStarted, Resumed, PhaseStarted, Step, Epoch, PhaseFinished, Evaluating, Evaluated, Warned, RunFinished,
-    RunFailed, Stopped,
+    RunStarted, Resumed, PhaseStarted, Step, Epoch, PhaseFinished, EvaluationStarted, Evaluating, Evaluated, Warned,
+    RunFinished, RunFailed, Stopped,
 )  # fmt: skip
 
 E = TypeVar("E", bound=Event)

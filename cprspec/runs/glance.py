@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from attrs import evolve, frozen
 
 from cprspec.runs import events
+from cprspec.runs.doing import Doing, doing
 from cprspec.runs.layout import RunDir, list_runs
 from cprspec.runs.reading import parse_json, read_text
 from cprspec.runs.records import read_record
@@ -44,6 +45,8 @@ class Glance:
     phases: tuple[str, ...] = ()
     phase: events.PhaseStarted | None = None
     """The phase that began last."""
+    phase_over: bool = False
+    """Whether that phase has its weights."""
     step: events.Step | None = None
     """The last step that was logged."""
     losses: tuple[float, ...] = ()
@@ -55,8 +58,21 @@ class Glance:
     """Over sources, of the last epoch that mined."""
     recall_1: float | None = None
     """R@1 of the last encoder that retrieval measured alone."""
-    evaluating: events.Evaluating | None = None
+    evaluation: events.EvaluationStarted | events.Evaluating | None = None
+    """The last news of the evaluation that is made."""
+    doing: Doing | None = None
+    """What it does beside training."""
     problems: tuple[str, ...] = ()
+
+    @property
+    def evaluating(self) -> events.Evaluating | None:
+        """How far the evaluation is, if it trains a classifier."""
+        return self.evaluation if isinstance(self.evaluation, events.Evaluating) else None
+
+    @property
+    def epochs_done(self) -> int | None:
+        """Of the phase; None before the first step."""
+        return self.phase.epochs if self.phase and self.phase_over else self.status.epoch
 
     @property
     def why(self) -> str | None:
@@ -84,22 +100,29 @@ def glance(run: RunDir) -> Glance:
     name = phase.phase if phase else steps[-1].phase if steps else None
     steps = _last_attempt([step for step in steps if step.phase == name])
     mined = log.last(events.Epoch, b'"cmr_source_median": ', b'"cmr_source_median": null')
-    evaluating = log.evaluating() if status.state in {"running", "stale"} else None
-    trains = status.state == "running" and evaluating is None
-    if not os.path.lexists(run.status) and not os.path.lexists(run.events):
+    evaluation = log.evaluation() if status.state in {"running", "stale"} else None
+    finished = log.last(events.PhaseFinished)
+    since_s = max([event.t_s for event in (phase, *steps[-1:]) if event is not None], default=0.0)
+    over = phase is not None and (
+        phase.reused_from is not None
+        or (finished is not None and finished.phase == phase.phase and finished.t_s >= since_s)
+    )
+    if status.state != "starting" and not os.path.lexists(run.status) and not os.path.lexists(run.events):
         problems.append("nothing in it yet")
     return Glance(
         run=run,
         status=status,
         phases=started.phases if started else (),
         phase=phase,
+        phase_over=over,
         step=steps[-1] if steps else None,
         losses=tuple(step.loss for step in steps if step.loss is not None),
-        left_s=seconds_left(phase, steps[0], steps[-1]) if steps and trains else None,
+        left_s=seconds_left(phase, steps[0], steps[-1]) if steps and status.state == "running" and not over else None,
         precision=mined.precision if mined else None,
         median_cmr=mined.cmr_source_median if mined else None,
         recall_1=_recall_1(run, started.phases if started else (), problems),
-        evaluating=evaluating,
+        evaluation=evaluation,
+        doing=doing(run, status, evaluation),
         problems=tuple(problems),
     )
 
@@ -133,7 +156,8 @@ class Listing:
         if before[1].status.state in {"running", "stale", "starting"}:  # it may fall silent, or die, without any change
             status = read_status(run, [])
             left_s = before[1].left_s if status.state == "running" else None
-            return now, evolve(before[1], status=status, left_s=left_s)
+            now_doing = doing(run, status, before[1].evaluation)
+            return now, evolve(before[1], status=status, left_s=left_s, doing=now_doing)
         return before
 
 
@@ -175,14 +199,14 @@ class _Log:
             lines.append(self._tail[end : self._tail.find(b"\n", found)])
         return [event for event in whole_lines(b"\n".join(reversed(lines))) if isinstance(event, events.Step)]
 
-    def evaluating(self) -> events.Evaluating | None:
-        """The last news of an evaluation that trains, unless something has happened since."""
-        kinds = {event.kind: event for event in whole_lines(self._tail[-_HEAD:].partition(b"\n")[2])}
-        last = list(kinds.values())[-1:] and kinds.get(events.Evaluating.kind)
-        over = kinds.get(events.Evaluated.kind)
-        if not isinstance(last, events.Evaluating) or (over is not None and over.t_s >= last.t_s):
-            return None
-        return last
+    def evaluation(self) -> events.EvaluationStarted | events.Evaluating | None:
+        """The last news of an evaluation, unless something has happened since."""
+        for event in reversed(whole_lines(self._tail[-_HEAD:].partition(b"\n")[2])):
+            if isinstance(event, events.EvaluationStarted | events.Evaluating):
+                return event
+            if not isinstance(event, events.Warned):
+                return None
+        return None
 
 
 def _read_log(path: Path, problems: list[str]) -> _Log:

@@ -21,7 +21,7 @@ MOST = 20_000
 """Steps that a phase keeps at most."""
 
 LINES = 2_000
-"""Events other than steps and epochs that are kept: the last ones."""
+"""Events other than steps that are kept: the last ones."""
 
 _CHUNK = 1 << 20
 NAN = float("nan")
@@ -103,7 +103,8 @@ class History:
         self.phases: dict[str, PhaseHistory] = {}
         self.run_started: events.RunStarted | None = None
         self.lines: list[events.Event] = []
-        self.evaluating: events.Evaluating | None = None
+        self.t_s = 0.0
+        """Seconds of work until the last event."""
         self._tail.every = 1
 
     @property
@@ -134,20 +135,19 @@ class History:
                 return True
 
     def _take(self, event: events.Event) -> None:
+        self.t_s = event.t_s
         match event:
             case events.Step():
                 phase = self._phase(event.phase)
                 phase.steps.add(event)
-                phase.warm_up = event.warm_up
+                phase.warm_up, phase.finished = event.warm_up, None
                 if len(phase.steps) > MOST:
                     phase.steps.halve()
                     phase.every = self._tail.every = 2 * phase.every
                 return
             case events.Epoch():
                 self._phase(event.phase).epochs.add(event)
-                return
             case events.Evaluating():
-                self.evaluating = event
                 return
             case events.RunStarted():
                 self.run_started = event
@@ -160,7 +160,6 @@ class History:
                 self._phase(event.phase).finished = event
             case _:
                 pass
-        self.evaluating = None
         self.lines.append(event)
         if len(self.lines) > 2 * LINES:
             del self.lines[:-LINES]

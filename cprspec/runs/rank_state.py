@@ -61,9 +61,14 @@ class RankState:
         """In words: "in phase 'rgb', step 37, waiting for clips, in: FILE"."""
         parts = [f"in phase '{self.phase}'"] if self.phase is not None else []
         parts += [f"step {self.step}"] if self.step is not None else []
-        parts.append("waiting for the other ranks" if self.peers else _WORDS.get(self.stage, self.stage))
+        parts.append(stage_words(self.stage, peers=self.peers))
         parts += [f"in: {self.file}"] if self.file is not None else []
         return ", ".join(parts)
+
+
+def stage_words(stage: str, *, peers: bool) -> str:
+    """A stage as people say it; `peers`: the rank waits for others in it."""
+    return "waiting for the other ranks" if peers else _WORDS.get(stage, stage)
 
 
 def read_rank(path: Path) -> RankState | None:

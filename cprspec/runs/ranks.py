@@ -16,7 +16,7 @@ _FILE = re.compile(r"\d{1,6}\.json")
 
 @frozen(kw_only=True)
 class RankHealth:
-    """One rank. `stage`: wait, step, save, evaluate; `file`: what it waits for or reads. None: not known."""
+    """One rank, as `RankState` has it. None: not known."""
 
     rank: int
     pid: int | None = None
@@ -25,6 +25,9 @@ class RankHealth:
     epoch: int | None = None
     step: int | None = None
     stage: str | None = None
+    stage_s: float | None = None
+    peers: bool = False
+    peers_s: float | None = None
     file: str | None = None
     rss_gib: float | None = None
     cpu_cores: float | None = None
@@ -39,15 +42,20 @@ def read_ranks(run: RunDir, problems: list[str]) -> list[RankHealth]:
         names = [path.name for path in run.rank(0).parent.iterdir() if _FILE.fullmatch(path.name)]
     except OSError:
         return []  # no rank has written yet, or this run is from before they did
-    ranks = []
-    for number in sorted(int(name.removesuffix(".json")) for name in names):
-        data = read_json(run.rank(number), problems, "rank")
-        if data is None:
-            continue
-        beat = as_number(data.get("heartbeat"))
-        texts = {key: as_text(data.get(key)) for key in ("host", "phase", "stage", "file")}
-        wholes = {key: as_whole(data.get(key)) for key in ("pid", "epoch", "step")}
-        numbers = {key: as_number(data.get(key)) for key in ("rss_gib", "cpu_cores", "gpu_gib", "gpu_use")}
-        age = None if beat is None else max(0.0, time.time() - beat)
-        ranks.append(RankHealth(rank=number, heartbeat_age_s=age, **texts, **wholes, **numbers))  # type: ignore[arg-type]
-    return ranks
+    found = (read_rank(run, number, problems) for number in sorted(int(name.removesuffix(".json")) for name in names))
+    return [rank for rank in found if rank is not None]
+
+
+def read_rank(run: RunDir, number: int, problems: list[str]) -> RankHealth | None:
+    """One rank, or None where it has not written its file yet or that cannot be read."""
+    data = read_json(run.rank(number), problems, "rank")
+    if data is None:
+        return None
+    beat = as_number(data.get("heartbeat"))
+    texts = {key: as_text(data.get(key)) for key in ("host", "phase", "stage", "file")}
+    wholes = {key: as_whole(data.get(key)) for key in ("pid", "epoch", "step")}
+    kept = ("stage_s", "peers_s", "rss_gib", "cpu_cores", "gpu_gib", "gpu_use")
+    numbers = {key: as_number(data.get(key)) for key in kept}
+    age = None if beat is None else max(0.0, time.time() - beat)
+    peers = data.get("peers") is True
+    return RankHealth(rank=number, heartbeat_age_s=age, peers=peers, **texts, **wholes, **numbers)  # type: ignore[arg-type]

@@ -13,12 +13,15 @@ from rich.text import Text
 
 from cprspec.errors import clean
 from cprspec.runs.glance import Glance
+from cprspec.runs.rank_state import stage_words
 from cprspec.runs.ranks import RankHealth
 from cprspec.runs.summary import RunSummary
 from cprspec.runs.telling import duration, number
 from cprspec.runs.watch import preparing_words, status_line
 
 _MAX_TEXT = 200
+_KEPT = 3
+"""Columns that stay: the run, its state and its phase."""
 
 
 def status_record(glance: Glance) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def status_record(glance: Glance) -> dict[str, Any]:
         "position": glance.place,
         "of": phase.of if phase else None,
         "epoch": status.epoch,
+        "doing": glance.doing and glance.doing.words,
         "epochs": phase.epochs if phase else None,
         "step": status.step,
         "clips_per_s": step.clips_per_s if step else None,
@@ -68,15 +72,17 @@ def detail_record(glance: Glance, summary: RunSummary, ranks: Sequence[RankHealt
 
 
 def print_statuses(glances: Sequence[Glance], console: Console) -> None:
-    """A table of runs, newest first; where the terminal is narrow the last columns are left out."""
+    """A table of runs, newest first; columns that say nothing are left out, and where the terminal is narrow the last ones."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     columns = ["run", "state", "phase", "epoch", "left", "loss", "CMR", "R@1", "clips/s"]
     rows = [_row(glance) for glance in glances]
+    said = [i for i, cells in enumerate(zip(*rows, strict=True)) if i < _KEPT or set(cells) != {"-"}]
+    columns, rows = [columns[i] for i in said], [[row[i] for i in said] for row in rows]
     widths = [max(len(text) for text in cells) for cells in zip(columns, *rows, strict=True)]
-    while sum(widths) + 2 * (len(widths) - 1) > console.width and len(widths) > 3:
+    while sum(widths) + 2 * (len(widths) - 1) > console.width and len(widths) > _KEPT:
         widths.pop()
     for number_, name in enumerate(columns[: len(widths)]):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="left" if number_ < 3 else "right")
+        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="left" if number_ < _KEPT else "right")
     for row in rows:
         table.add_row(*(Text(text) for text in row[: len(widths)]))
     console.print(table)
@@ -88,13 +94,13 @@ def print_statuses(glances: Sequence[Glance], console: Console) -> None:
 def _row(glance: Glance) -> list[str]:
     status, phase, step = glance.status, glance.phase, glance.step
     live = status.state == "running"
-    where = glance.evaluating.name if glance.evaluating else status.phase or ""
-    epoch = f"{_or_dash(status.epoch)}/{phase.epochs}" if phase else "-"
+    where = glance.evaluation.name if glance.evaluation else status.phase or ""
+    epoch = f"{_or_dash(glance.epochs_done)}/{phase.epochs}" if phase else "-"
     if status.preparing is not None:
         where, epoch = "preparing", preparing_words(status.preparing)
     return [
         clean(glance.run.label, _MAX_TEXT),
-        clean(status_line(status), 20),
+        glance.doing.word if glance.doing else clean(status_line(status), 20),
         clean(where, 30),
         epoch,
         duration(glance.left_s) if live and glance.left_s is not None else "-",
@@ -111,14 +117,11 @@ def detail_lines(record: dict[str, Any]) -> list[str]:
     state += f", its process {record['pid']} is dead" if record["gone"] else ""
     age = record["heartbeat_age_s"]
     heard = "" if age is None or record["state"] == "finished" else f", last heard of {duration(age)} ago"
-    lines = [f"{record['run']}: {state}{heard}"]
+    doing = f", {record['doing']}" if record["doing"] and record["preparing"] is None else ""
+    lines = [f"{record['run']}: {state}{doing}{heard}"]
     lines.append(f"experiment {record['experiment']}, seed {_or_dash(record['seed'])}, in {record['path']}")
     for position, phase in enumerate(record["phases"]):
         lines.append(_phase_words(phase, position == record["position"] and record["state"] in {"running", "stale"}))
-    if (evaluating := record["evaluating"]) is not None:
-        lines.append(
-            f"evaluating {evaluating['name']}: {evaluating['encoder']}, epoch {evaluating['epoch']} of {evaluating['of']}"
-        )
     if (now := record["preparing"]) is not None:
         lines.append(f"preparing videos: {preparing_words((now['done'], now['of']))}")
     figures = [
@@ -127,10 +130,12 @@ def detail_lines(record: dict[str, Any]) -> list[str]:
         if record[key] is not None
     ]
     lines += [", ".join(figures)] if figures else []
+    last = "" if record["state"] == "running" else "last "
     for rank in record["ranks"]:
         lines.append(
-            f"rank {rank['rank']}: {rank['stage'] or '-'}, step {_or_dash(rank['step'])}, "
-            f"{number(rank['rss_gib'])} GiB, {number(rank['cpu_cores'])} cores, {rank['file'] or 'no file'}"
+            f"rank {rank['rank']}: {last}{stage_words(rank['stage'] or '-', peers=rank['peers'])}, "
+            f"step {_or_dash(rank['step'])}, {number(rank['rss_gib'])} GiB, {number(rank['cpu_cores'])} cores"
+            + (f", in: {rank['file']}" if rank["file"] else "")
         )
     return [clean(line, 1000) for line in [*lines, *(f"problem: {text}" for text in record["problems"])]]
 

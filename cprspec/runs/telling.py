@@ -5,6 +5,8 @@ Text from events stays as it is; whoever prints a line cleans it. Times left com
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from cprspec.runs import events
 
 LINE_EVERY_S = 5.0
@@ -19,7 +21,7 @@ class Narrator:
         self.first: events.Step | None = None
         self.last: events.Step | None = None
         self.epoch: events.Epoch | None = None
-        self.evaluating: events.Evaluating | None = None
+        self.evaluating: events.EvaluationStarted | events.Evaluating | None = None
         self._line_t_s = float("-inf")
 
     def line(self, event: events.Event) -> str | None:
@@ -42,7 +44,8 @@ class Narrator:
                 self._line_t_s = event.t_s
             case _:
                 pass
-        self.evaluating = None
+        if not isinstance(event, events.Warned):
+            self.evaluating = event if isinstance(event, events.EvaluationStarted) else None
         return describe(event)
 
     def head(self) -> str:
@@ -75,16 +78,21 @@ class Narrator:
         return ", ".join(parts)
 
     def _epoch_line(self, epoch: events.Epoch) -> str:
-        parts = [
-            f"{self.head()}: epoch {epoch.epoch} done in {duration(epoch.seconds_s)}",
-            f"loss {number(epoch.loss)}",
-            f"own key {number(epoch.own_key_accuracy, percent=True)}",
-        ]
-        if epoch.precision is not None:
-            parts.append(f"mining precision {number(epoch.precision, percent=True)}")
-        if epoch.cmr_source_median is not None:
-            parts.append(f"median CMR {number(epoch.cmr_source_median, percent=True)}")
-        return ", ".join([*parts, f"{epoch.clips_per_s:.0f} clips/s"])
+        return f"{self.head()}: {epoch_words(epoch)}"
+
+
+def epoch_words(epoch: events.Epoch) -> str:
+    """How long an epoch took and what it came to."""
+    parts = [
+        f"epoch {epoch.epoch} done in {duration(epoch.seconds_s)}",
+        f"loss {number(epoch.loss)}",
+        f"own key {number(epoch.own_key_accuracy, percent=True)}",
+    ]
+    if epoch.precision is not None:
+        parts.append(f"mining precision {number(epoch.precision, percent=True)}")
+    if epoch.cmr_source_median is not None:
+        parts.append(f"median CMR {number(epoch.cmr_source_median, percent=True)}")
+    return ", ".join([*parts, f"{epoch.clips_per_s:.0f} clips/s"])
 
 
 def seconds_left(
@@ -110,6 +118,8 @@ def describe(event: events.Event) -> str | None:
             text = _phase_line(event)
         case events.PhaseFinished():
             text = f"phase {event.phase} finished in {duration(event.seconds_s)}"
+        case events.EvaluationStarted():
+            text = f"evaluation {event.name} begins"
         case events.Evaluated():
             text = _evaluated_line(event)
         case events.Warned():
@@ -146,6 +156,14 @@ def _phase_line(event: events.PhaseStarted) -> str:
     miner = f", mined by {event.miner}" if event.miner else ""
     views = " and ".join(event.views)
     return f"{head}: {views}{miner}, {event.epochs} epochs of {event.steps_per_epoch} steps"
+
+
+def clock(time_s: float) -> str:
+    """Unix seconds as month, day and time of this computer's zone."""
+    try:
+        return f"{datetime.fromtimestamp(time_s):%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "no time"
 
 
 def duration(seconds: float) -> str:

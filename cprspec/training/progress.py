@@ -65,8 +65,9 @@ class Progress:
         """Two lines: the phase, its bar and the time left; epoch, loss, speed and what the last epoch mined."""
         told = self._told
         phase, step, epoch = told.phase, told.last, told.epoch
-        if told.evaluating is not None:
-            return Group(Text(clean(evaluating_line(told.evaluating), MAX_TEXT), no_wrap=True, overflow="ellipsis"))
+        if (now := told.evaluating) is not None:
+            line = evaluating_line(now) if isinstance(now, events.Evaluating) else f"evaluation {now.name}"
+            return Group(Text(clean(line, MAX_TEXT), no_wrap=True, overflow="ellipsis"))
         if phase is None:
             return Group()
         total = max(1, phase.epochs * phase.steps_per_epoch)

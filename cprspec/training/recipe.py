@@ -209,6 +209,7 @@ class Recipe:
             pause=self.stop_if_asked if self.ranks.world == 1 else _go_on,
             pause_together=self.stop_if_asked,
             report=self.report,
+            world_size_change=self.allowed.world_size_change,
         )
         for name, options in self.resolved.evaluate.items():
             path, work = self.run.evaluation(name), self.run.evaluation_work(name)
@@ -218,6 +219,7 @@ class Recipe:
             self.stop_if_asked()
             self.alive.place(None)
             self.alive.at(EVALUATE)
+            self.report(events.EvaluationStarted(name=name))
             began = time.monotonic()
             fingerprint = self._evaluation_fingerprint(options)
             if (facts := self._taken(name, fingerprint)) is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,12 +10,14 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.screen import Screen
+from textual.widgets import DataTable
 from textual.worker import get_current_worker
 
 from cprspec.errors import CprspecError, clean
 from cprspec.runs.layout import RunDir
-from cprspec.runs.stop import request_stop
+from cprspec.runs.stop import check_stoppable, request_stop
 from cprspec.tui.screens.compare import CompareScreen
+from cprspec.tui.screens.examples import ExamplesScreen
 from cprspec.tui.screens.experiment import ExperimentScreen
 from cprspec.tui.screens.help import HelpScreen
 from cprspec.tui.screens.log import LogScreen
@@ -44,7 +46,7 @@ class MonitorApp(App[None]):
     DEFAULT_MODE = "runs"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(i), f"pane('{name}')", name.capitalize(), show=False) for i, name in enumerate(PANES, start=1)),
-        Binding("X", "stop", "Stop run", show=False),
+        Binding("X", "stop", "Stop run"),
         Binding("question_mark", "help", "Help", key_display="?"),
         Binding("ctrl+p", "command_palette", "Commands", show=False, priority=True),
         Binding("q", "quit", "Quit"),
@@ -79,6 +81,8 @@ class MonitorApp(App[None]):
             self.call_from_thread(self._took, news)
 
     def _took(self, news: News) -> None:
+        if not self.is_running:  # it is being left, and its screens are taken apart
+            return
         self.news, self.has_news, self._reading = news, True, False
         if self.watched is None and news.glances:
             self.watched = news.glances[0].run
@@ -114,9 +118,16 @@ class MonitorApp(App[None]):
         """The keys of this pane and what the figures mean."""
         here = self.screen
         if isinstance(here, Pane):
-            self.push_screen(
-                HelpScreen([(here.NAME.capitalize(), [*here.BINDINGS, *Pane.BINDINGS]), ("Everywhere", self.BINDINGS)])
-            )
+            table = self.focused.BINDINGS if isinstance(self.focused, DataTable) else []
+            own = [*table, *here.BINDINGS, *Pane.BINDINGS]
+            self.push_screen(HelpScreen([(here.NAME.capitalize(), own), ("Everywhere", self.BINDINGS)]))
+        elif isinstance(here, ExamplesScreen):
+            self.push_screen(HelpScreen([("Examples", here.BINDINGS)]))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Over the examples, which cover a pane, no run is stopped, and the pane below does not change."""
+        covered = isinstance(self.screen, ExamplesScreen)
+        return False if covered and action in {"stop", "pane"} else super().check_action(action, parameters)
 
     def action_stop(self) -> None:
         """Ask the run that is looked at to stop after its step, if that is really meant."""
@@ -125,16 +136,20 @@ class MonitorApp(App[None]):
             return
 
         def answered(yes: bool | None) -> None:
-            if not yes:
-                return
-            try:
-                request_stop(run)
-            except CprspecError as error:
-                self.notify(clean(str(error)), severity="error", markup=False)
-            else:
+            if yes and self._tell_refusal(lambda: request_stop(run)):
                 self.notify(clean(f"asked {run.label} to stop after its step"), markup=False)
 
-        self.push_screen(StopScreen(run), answered)
+        if self._tell_refusal(lambda: check_stoppable(run)):
+            self.push_screen(StopScreen(run), answered)
+
+    def _tell_refusal(self, act: Callable[[], None]) -> bool:
+        """Whether `act` is done; where it is refused, the reason is shown."""
+        try:
+            act()
+        except CprspecError as error:
+            self.notify(clean(str(error)), severity="error", markup=False)
+            return False
+        return True
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that a key does here, and the themes."""

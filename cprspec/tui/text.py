@@ -6,16 +6,16 @@ Signs stand beside every colour, so that nothing is said by colour alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from cprspec.errors import clean
-from cprspec.runs.glance import UNREAD
+from cprspec.runs.glance import UNREAD, Glance
 from cprspec.runs.layout import RunDir
-from cprspec.runs.summary import Status
 from cprspec.runs.watch import status_line
 
 MAX_TEXT = 300
@@ -45,9 +45,14 @@ def fit(text: object, width: int, style: str = "", *, end: int | None = None) ->
 
 def short_name(run: RunDir, width: int) -> Text:
     """A run in `width` cells: its label, or where that is too long the experiment and the last four digits."""
-    if len(run.label) <= width:
-        return Text(clean(run.label), no_wrap=True)
-    return fit(f"{run.experiment_name} {run.run_id[-4:]}", width, end=5)
+    return Text(_short_name(run, width), no_wrap=True, overflow="ellipsis")
+
+
+@lru_cache(maxsize=8192)
+def _short_name(run: RunDir, width: int) -> str:
+    """Kept, since a list of a thousand runs asks every second and each answer looks links up on disk."""
+    label = run.label
+    return clean(label) if len(label) <= width else fit(f"{run.experiment_name} {run.run_id[-4:]}", width, end=5).plain
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -64,10 +69,17 @@ def figure(value: float | None) -> str:
     return f"{value:.1e}"
 
 
-def state_text(status: Status) -> Text:
-    """Sign and word of a state, with the age of a silence."""
+def lines_text(lines: Iterable[Text]) -> Text:
+    """`lines` below each other, each cut at the edge instead of wrapped."""
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+
+def state_text(glance: Glance) -> Text:
+    """Sign and word of a state, with the age of a silence, or of what a run does beside training."""
+    status = glance.status
     sign, style = _SIGNS.get(status.state, ("?", "magenta"))
     word = "reading" if status.state == UNREAD else clean(status_line(status), 16)
+    word = glance.doing.word if glance.doing else word
     return Text(f"{sign} {word}", style=style, no_wrap=True, overflow="ellipsis")
 
 

@@ -1,7 +1,9 @@
 """Training a classifier: what learns and how fast, the plateau, and that going on equals never having stopped."""
 
 import math
+import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import nn
 
 from cprspec.components.evaluators import Classifier as Options
 from cprspec.errors import CprspecError
+from cprspec.evaluation import kept
 from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.finetune import (
     Place,
@@ -27,6 +30,7 @@ from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
 from cprspec.models.heads import ClassHead, Classifier, Encoder
 from cprspec.runs.events import Warned
+from cprspec.runs.files import atomic_write_bytes
 from cprspec.spec.schema import Launch
 from cprspec.video.supply import Supply
 from cprspec.video.tray import Unread
@@ -74,7 +78,7 @@ def batches(ranks, bad, epoch, step, epochs=4):
     return Supply(MadeClips(bad), [[(*place, row) for row in rows] for place in steps], Launch(workers=0))
 
 
-def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None, allowed=0.0):
+def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None, allowed=0.0, allow_others=False):
     """A task in `folder`; asked to stop `stop_after` so many steps, or at a validation loss of None."""
     ranks = ranks or Ranks(device=CPU)
     model, told, calls = small_model(options), [], iter(range(10**6))
@@ -99,7 +103,9 @@ def task(folder, options, *, stop_after=None, losses=None, ranks=None, bad=None,
         batches=partial(batches, ranks, bad, epochs=options.epochs), label_V=torch.arange(VIDEOS) % 3,
         bad_clips=BadClips(index=INDEX, ranks=ranks, report=told.append, clips=4 * STEPS, allowed=allowed),
         held_out=held_out if validation else None, autocast=None,
-        trained=SimpleNamespace(ranks=ranks, resolved=resolved, pause_together=pause_together),
+        trained=SimpleNamespace(
+            ranks=ranks, resolved=resolved, pause_together=pause_together, report=told.append, world_size_change=allow_others
+        ),
         kept=Kept(folder, ranks, told.append), heard=lambda *news: told.append(news),
     )  # fmt: skip
     return made, told
@@ -264,7 +270,21 @@ def test_two_ranks_learn_what_one_learns(tmp_path):
         torch.testing.assert_close(first[key], value, atol=1e-6, rtol=1e-5)
 
 
-def test_other_ranks_do_not_go_on(tmp_path):
+def keep_on_a_slow_disk(rank, folder):
+    ranks = Ranks(rank=rank, world=2, device=CPU)
+    kept.atomic_write_bytes = lambda path, content: time.sleep(8) or atomic_write_bytes(path, content)
+    own = Kept(Path(folder), ranks, print)
+    own.put("name", {"a": torch.arange(3)})
+    return own.get("name")[0]
+
+
+@pytest.mark.slow
+def test_ranks_wait_for_a_slow_disk_longer_than_for_each_other(tmp_path):
+    for found in on_ranks(2, keep_on_a_slow_disk, str(tmp_path), timeout_s=4):
+        assert found["a"].tolist() == [0, 1, 2]
+
+
+def test_other_ranks_go_on_only_where_it_is_allowed(tmp_path):
     first, _ = task(tmp_path, FINETUNE, stop_after=4)
     with pytest.raises(StopHereError):
         train_classifier(first)
@@ -274,6 +294,10 @@ def test_other_ranks_do_not_go_on(tmp_path):
     second, _ = task(tmp_path, FINETUNE)
     with pytest.raises(CprspecError, match="begun by 2 processes"):
         train_classifier(second)
+    third, told = task(tmp_path, FINETUNE, allow_others=True)
+    train_classifier(third)
+    assert told[0].message == "the classifier of data, rgb does not go on exactly: processes 2 then, 1 now"
+    assert [epoch for epoch, _ in told[1:]] == [1, 2, 3]
 
 
 def test_clips_that_cannot_be_read_are_named_once_and_too_many_end_the_training(tmp_path):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.testing import assert_close
 
 from cprspec.evaluation.retrieval import (
     centred,
@@ -14,7 +13,6 @@ from cprspec.evaluation.retrieval import (
     mean_average_precision,
     rank,
     recall_at,
-    video_features,
 )
 
 
@@ -71,11 +69,6 @@ def test_many_queries_are_ranked_in_parts():
         alone = rank(scores[q : q + 1], torch.eye(20), test_label[q : q + 1], train_label)
         assert alone.rank_Q == whole.rank_Q[q]
         assert alone.precision_Q == whole.precision_Q[q]
-
-
-def test_features_of_videos():
-    clips = torch.tensor([[3.0, 4.0], [0.0, 2.0], [5.0, 0.0]])
-    assert_close(video_features(clips, torch.tensor([2, 1])), torch.tensor([[0.3, 0.9], [1.0, 0.0]]))
 
 
 def test_each_split_is_centred_by_its_own_mean():

@@ -108,7 +108,7 @@ def test_told_to_stop_before_its_time_is_over(trial, seed):
 
 def test_out_of_time_as_often_as_it_takes(trial):
     """Nobody sends a signal but Slurm, up to a minute before the notice that was asked for."""
-    job = trial(*TWO_NODES, "--time", 2, "--notice", 30, epochs=250)
+    job = trial(*TWO_NODES, "--time", 2, "--notice", 30, "--set", "launch.checkpoint_minutes=1", epochs=250)
     hurried = 0
 
     def over():

@@ -4,16 +4,30 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 from torch.testing import assert_close
 
+from cprspec.evaluation.features import FrozenEncoder, video_feature
 from cprspec.evaluation.nearest import compared
-from cprspec.evaluation.retrieval import rank, recall_at, video_features
+from cprspec.evaluation.retrieval import rank, recall_at
+
+
+class Pooled(nn.Linear):
+    """Stands for an encoder where clips are their pooled features already."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+
+    def features(self, pooled_NF):
+        return pooled_NF
 
 
 def check_retrieval(golden):
-    features = {}
+    encoder, features = FrozenEncoder(Pooled(), "rgb", nn.Identity()), {}
     for split in ("test", "train"):
-        features[split] = video_features(golden[f"{split}_clip_pooled"], golden[f"{split}_n_clips"])
+        videos = golden[f"{split}_clip_pooled"].split(golden[f"{split}_n_clips"].tolist())
+        features[split] = torch.cat([video_feature(encoder, pooled_NF, torch.device("cpu")) for pooled_NF in videos])
         assert_close(features[split], golden[f"{split}_video_feature"], atol=1e-6, rtol=0)
     test, train = compared("default", [features["test"]], [features["train"]])
     assert_close(test @ train.T, golden["similarity"], atol=1e-5, rtol=0)

@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from cprspec.components.evaluators import Classifier
 from cprspec.evaluation.crops import Answering, over_crops
-from cprspec.evaluation.features import _video_feature
+from cprspec.evaluation.features import video_feature
 from cprspec.evaluation.recognition import judge
 from cprspec.models.heads import ClassHead
 
@@ -30,7 +30,7 @@ def check_crops(golden):
     said = [
         torch.cat(
             [
-                _video_feature(answering, windows_WL[:count], torch.device("cpu"))
+                video_feature(answering, windows_WL[:count], torch.device("cpu"))
                 for windows_WL, count in zip(golden["logits"][:, crop], counts.tolist(), strict=True)
             ]
         )

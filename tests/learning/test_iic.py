@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from cprspec.errors import CprspecError
 from cprspec.learning.cascade import Cascade, LabelPick
-from cprspec.learning.iic import IIC
+from cprspec.learning.iic import IIC, move_rows
 from cprspec.learning.intra import repeat_frame, swap_quarters
 from cprspec.models.heads import Encoder
 
@@ -185,6 +185,23 @@ def test_update_moves_the_rows_of_the_batch_and_gradient_reaches_both_views_only
             moved = 0.5 * old[v] + 0.5 * feature[own.tolist().index(v)] if v in own else None
             assert_close(new[v], old[v] if moved is None else moved / moved.norm())
     assert iic.updated_V.nonzero().flatten().tolist() == own.tolist()
+
+
+def test_of_a_video_that_is_there_twice_the_last_clip_counts_with_any_threads():
+    """A video may stand for one that cannot be read. Rows are so many that torch shares them out among threads."""
+    generator, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
+    before, feature_MD = torch.randn(400, 1024, generator=generator), torch.randn(256, 1024, generator=generator)
+    row_M = torch.randperm(400, generator=generator)[:128].repeat(2)
+    expected = before.clone()
+    expected[row_M[128:]] = normalize(0.5 * before[row_M[128:]] + 0.5 * feature_MD[128:])
+    torch.set_num_threads(4)
+    try:
+        for _ in range(20):
+            bank_VD = before.clone()
+            move_rows(bank_VD, row_M, feature_MD, 0.5)
+            assert torch.equal(bank_VD, expected)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_banks_begin_uniform_with_norms_about_one():

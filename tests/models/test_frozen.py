@@ -214,3 +214,14 @@ def test_pooling_without_gradients(size):
     learning = x.clone().requires_grad_()
     pool(learning).nansum().backward()
     assert learning.grad is not None
+
+
+@pytest.mark.parametrize("of", [(3, 1, 1), (3, 2, 1), ((1, 3, 3), (1, 2, 2), (0, 1, 1))])
+def test_pooling_keeps_the_precision_under_autocast(of):
+    x = channels_last(torch.randn(2, 6, 4, 7, 5)).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = MaxPool3d(*of)(x)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found.float(), nn.functional.max_pool3d(x.float(), *of))
+    found.sum().backward()
+    assert x.grad is not None and x.grad.sum() == found.numel()

@@ -38,6 +38,7 @@ def all_kinds():
         epoch_event("a", 0),
         events.PhaseFinished(phase="a", seconds_s=1.5, weights_sha256="ab"),
         events.Evaluating(name="nn", encoder="a+b", dataset="d", epoch=0, of=5, loss=None),
+        events.EvaluationStarted(name="nn"),
         events.Evaluated(name="nn", records=3, seconds_s=0.1),
         events.Warned(message="caf\u00e9 \U0001f600 \u2028 \x1b[2J"),
         events.RunFinished(seconds_s=3),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import time
 
 import pytest
 from attrs import evolve
+from rich.console import Console
 from sample_runs import epoch_event, step_event, write_run
 
 from cprspec.runs import events
+from cprspec.runs.files import atomic_write_json
 from cprspec.runs.glance import UNREAD, Listing, glance
 from cprspec.runs.layout import RunDir
-from cprspec.runs.status import detail_lines, detail_record, status_record
-from cprspec.runs.summary import summarise
+from cprspec.runs.rank_state import RankState
+from cprspec.runs.status import detail_lines, detail_record, print_statuses, status_record
+from cprspec.runs.summary import read_status, summarise
 
 
 def test_a_finished_run(make_run):
@@ -55,7 +60,7 @@ def test_time_left_is_of_the_last_attempt_and_never_negative(make_run):
         (lambda run: run.status.write_text("{"), "not a JSON object"),
         (lambda run: run.events.write_bytes(b"\x00" * 5000), "holds no event"),
         (lambda run: (run.events.unlink(), os.mkfifo(run.events)), "not a file"),
-        (lambda run: (run.status.unlink(), run.events.unlink()), "nothing in it yet"),
+        (lambda run: (run.status.unlink(), run.events.unlink(), os.utime(run.path, (0, 0))), "nothing in it yet"),
     ],
 )
 def test_a_broken_run_is_listed_with_its_reason(make_run, damage, reason):
@@ -140,6 +145,77 @@ def test_status_in_words_and_as_json(make_run):
     assert "\x1b" not in "".join(lines)
     assert "last heard of 1 min 40 s ago" in lines[0]
     assert set(status_record(glance(run))) <= set(record)
+
+
+def test_what_a_run_does_beside_training_is_said(make_run):
+    run = make_run(state="running")
+    pid = read_status(run, []).pid
+
+    def rank(stage, **fields):
+        state = RankState(rank=0, pid=pid, host="h", stage=stage, heartbeat=time.time(), **fields)
+        atomic_write_json(run.rank(0), state.to_json())
+
+    def now():
+        found = glance(run).doing
+        return found and (found.word, found.words, found.since_s)
+
+    assert now() is None
+    rank("start", stage_s=3.0)
+    assert now() == ("starting", "starting", 3.0)
+    rank("wait", stage_s=0.2, file="a.mp4")
+    assert now() is None
+    rank("wait", stage_s=12.0, file="a.mp4")
+    assert now() == ("waiting", "waiting for clips: a.mp4", 12.0)
+    rank("step", stage_s=0.1, peers=True, peers_s=40.0)
+    assert now() == ("waiting", "waiting for the other ranks", 40.0)
+    rank("save", stage_s=9.0)
+    assert now() == ("saving", "saving", 9.0)
+    with events.EventLog(run.events) as log:
+        log.write(events.EvaluationStarted(name="nn"))
+        log.write(events.Warned(message="careful"))
+    rank("evaluate", stage_s=2.0)
+    assert now() == ("evaluating", "evaluating nn", 2.0)
+    assert glance(run).left_s is None
+    with events.EventLog(run.events) as log:
+        log.write(events.Evaluating(name="act", encoder="rgb", dataset="x", epoch=2, of=4, loss=1.0))
+    assert now() == ("evaluating", "evaluating act, rgb: 3 of 4 epochs", 2.0)
+    assert detail_record(glance(run), summarise(run), [])["evaluating"]["epoch"] == 2
+    run.stop_requested.touch()
+    assert now() == ("stopping", "asked to stop: it finishes what it is at, saves and ends", None)
+    run.stop_requested.unlink()
+    with events.EventLog(run.events) as log:
+        log.write(events.Evaluated(name="act", records=1, seconds_s=1.0))
+    rank("step")
+    assert now() is None
+    rank("evaluate", stage_s=7.0)
+    rewritten = json.loads(run.rank(0).read_text()) | {"pid": pid + 1}  # of the attempt before
+    run.rank(0).write_text(json.dumps(rewritten))
+    assert now() is None
+
+
+def test_a_run_that_was_made_and_has_not_spoken_is_starting(tmp_path):
+    run = RunDir.create(tmp_path, "x")
+    run.resolved.write_text('name = "x"')
+    assert (glance(run).status.state, glance(run).why) == ("starting", None)
+    os.utime(run.path, (0, 0))
+    assert (glance(run).status.state, glance(run).why) == ("unknown", "nothing in it yet")
+
+
+def test_columns_that_say_nothing_leave_room_for_others(make_run):
+    run = make_run("quickstart-infonce", recall=0.5)
+    console = Console(width=90, file=io.StringIO())
+    print_statuses([glance(run)], console)
+    head = console.file.getvalue().splitlines()[0].split()
+    assert head == ["run", "state", "phase", "epoch", "loss", "R@1"]
+
+
+def test_a_finished_phase_has_done_all_its_epochs(make_run):
+    run = make_run(state="running")
+    assert (glance(run).status.epoch, glance(run).epochs_done, glance(run).left_s) == (1, 2, None)
+    with events.EventLog(run.events) as log:
+        log.write(events.Resumed(attempt=1, phase="cycle", from_step=6))
+        log.write(step_event("cycle", 6))
+    assert glance(run).epochs_done == 1
 
 
 def test_runs_of_a_folder_that_is_gone(tmp_path):

@@ -7,7 +7,6 @@ import random
 from itertools import pairwise
 
 import pytest
-from attrs import evolve
 from sample_runs import epoch_event, step_event
 
 from cprspec.runs import events, history
@@ -151,15 +150,3 @@ def test_damage_is_told(run):
     followed.read()
     assert "1 damaged lines" in followed.problem
     assert "line 3" in followed.problem
-
-
-def test_an_evaluation_is_known_until_something_else_happens(run):
-    news = events.Evaluating(name="act", encoder="rgb", dataset="x", epoch=0, of=3, loss=1.0)
-    followed = History(run)
-    with events.EventLog(run.events) as log:
-        log.write(evolve(news, epoch=2))
-        followed.read()
-        assert followed.evaluating.epoch == 2
-        log.write(events.Evaluated(name="act", records=1, seconds_s=1))
-        followed.read()
-    assert followed.evaluating is None

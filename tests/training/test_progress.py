@@ -61,6 +61,7 @@ def test_every_other_event_is_one_line():
         events.Resumed(attempt=1, phase="a", from_step=3),
         evolve(PHASE, reused_from="x/y"),
         events.PhaseFinished(phase="a", seconds_s=61, weights_sha256=""),
+        events.EvaluationStarted(name="nn"),
         events.Evaluated(name="nn", records=6, seconds_s=2.0),
         events.Evaluated(name="nn", records=6, seconds_s=2.0, reused_from="x/y"),
         events.Evaluated(name="features", records=0, seconds_s=2.0),
@@ -73,12 +74,13 @@ def test_every_other_event_is_one_line():
     lines = shown(*some).splitlines()
     assert len(lines) == len(some)
     assert "taken from x/y" in lines[2]
-    assert lines[4:7] == [
+    assert lines[4].endswith("evaluation nn begins")
+    assert lines[5:8] == [
         "evaluated nn: 6 records in 2 s",
         "evaluation nn: taken from x/y, where it was made already",
         "evaluated features in 2 s",
     ]
-    assert "1 h 01 min" in lines[8]
+    assert "1 h 01 min" in lines[9]
     assert [line[line.index("stopped") :] for line in lines[-2:]] == [
         "stopped by SIGINT after step 9; everything is saved",
         "stopped by SIGINT; everything is saved",
@@ -101,7 +103,11 @@ def test_an_evaluation_that_trains_tells_how_far_it_is():
         progress.show(PHASE)
         progress.show(some[7])
         progress._live.refresh()
-    assert "evaluation act, rgb on clips: epoch 7 of 40" in stream.getvalue()
+        assert "evaluation act, rgb on clips: epoch 7 of 40" in stream.getvalue()
+        progress.show(events.EvaluationStarted(name="nn"))
+        progress.show(events.Warned(message="careful"))
+        progress._live.refresh()
+    assert stream.getvalue().rpartition("warning: careful")[2].count("evaluation nn")
 
 
 def test_a_terminal_gets_the_live_display():

@@ -57,7 +57,11 @@ class CompareScreen(Pane):
         worker = get_current_worker()
         text = comparison_text(runs, width)
         if not worker.is_cancelled:
-            self.app.call_from_thread(self.query_one("#tables", Line).update, text)
+            self.app.call_from_thread(self._compared_to, text)
+
+    def _compared_to(self, text: Text) -> None:
+        if self.app.is_running:  # and not being left, its screens taken apart
+            self.query_one("#tables", Line).update(text)
 
     def action_again(self) -> None:
         """Read the runs again."""

@@ -11,11 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from cprspec.tui.mining import Table, examples
 from cprspec.tui.text import fit
 from cprspec.tui.widgets.examples import examples_text
+from cprspec.tui.widgets.keys import Keys
 from cprspec.tui.widgets.line import Line
 
 ROWS = (0, 5, 8, 14)
@@ -42,7 +42,7 @@ class ExamplesScreen(Screen[None]):
         yield Line(id="examples-head")
         with VerticalScroll(id="examples-scroll"):
             yield Line(id="examples")
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def on_mount(self) -> None:
         self.query_one("#examples-scroll").focus()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 
 from rich.text import Text
@@ -15,7 +14,7 @@ from cprspec.runs import events
 from cprspec.runs.history import History
 from cprspec.runs.layout import RunDir
 from cprspec.runs.logs import LEVELS, LogLine, log_ranks, read_log
-from cprspec.runs.telling import describe
+from cprspec.runs.telling import clock, describe, epoch_words
 from cprspec.tui.screens.pane import Pane
 from cprspec.tui.text import plain
 from cprspec.tui.widgets.line import Line
@@ -44,7 +43,7 @@ class LogScreen(Pane):
 
     def body(self) -> ComposeResult:
         yield Line(id="log-head")
-        yield Input(placeholder="words that a line must hold", id="search")
+        yield Input(placeholder="words that a line must hold: Enter keeps them, Esc drops them", id="search")
         yield RichLog(markup=False, highlight=False, wrap=True, max_lines=5000)
 
     def on_mount(self) -> None:
@@ -77,8 +76,10 @@ class LogScreen(Pane):
         return f"rank {rank}", read_log(watched.log(rank))
 
     def _write(self, which: object, lines: list[LogLine]) -> None:
-        """Append what is new; everything again where the beginning changed."""
+        """Append what is new; everything again where the beginning changed, or the width to which lines are wrapped."""
         box = self.query_one(RichLog)
+        width = box.scrollable_content_region.width or None
+        which = (which, width)
         old_which, old = self._written
         if which != old_which or lines[: len(old)] != old:
             box.clear()
@@ -87,7 +88,7 @@ class LogScreen(Pane):
             text = Text(f"{line.time} " if line.time else "", style="dim")
             if line.level != "INFO":
                 text.append(f"{line.level} ", style=_STYLES.get(line.level, ""))
-            box.write(text.append_text(_wrapped(line.text, _STYLES.get(line.level, ""))))
+            box.write(text.append_text(_wrapped(line.text, _STYLES.get(line.level, ""))), width)
         self._written = (which, list(lines))
 
     def action_search(self) -> None:
@@ -104,6 +105,16 @@ class LogScreen(Pane):
     def _done(self) -> None:
         box = self.query_one("#search", Input)
         box.display = bool(box.value)
+        self.query_one(RichLog).focus()
+
+    def action_back(self) -> None:
+        """Drop the search; without one, to the runs."""
+        box = self.query_one("#search", Input)
+        if not box.display:
+            super().action_back()
+            return
+        box.value = ""
+        box.display = False
         self.query_one(RichLog).focus()
 
     def action_level(self) -> None:
@@ -139,13 +150,7 @@ def event_lines(history: History) -> list[LogLine]:
     for event in happened:
         level = "ERROR" if isinstance(event, events.RunFailed) else "INFO"
         level = "WARNING" if isinstance(event, events.Warned | events.Stopped) else level
-        if (text := describe(event)) is not None:
-            lines.append(LogLine(_clock(event.time), level, text))
+        text = f"{event.phase}: {epoch_words(event)}" if isinstance(event, events.Epoch) else describe(event)
+        if text is not None:
+            lines.append(LogLine(clock(event.time), level, text))
     return lines
-
-
-def _clock(time: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(time):%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
-        return "no time"

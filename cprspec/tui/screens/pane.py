@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from cprspec.runs.layout import RunDir
+from cprspec.tui.widgets.keys import Keys
 from cprspec.tui.widgets.title import Title
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Pane(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Title(self.NAME)
         yield from self.body()
-        yield Footer(show_command_palette=False)
+        yield Keys()
 
     def body(self) -> ComposeResult:
         """The widgets between title and footer."""

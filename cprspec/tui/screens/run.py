@@ -33,18 +33,18 @@ class RunScreen(Pane):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,down", "turn(1)", "Next plot", key_display="n"),
         Binding("p,up", "turn(-1)", "Previous plot", show=False),
-        Binding("z", "one", "One/all"),
+        Binding("right_square_bracket", "phase(1)", "Phase", key_display="[ ]"),
+        Binding("left_square_bracket", "phase(-1)", "Previous phase", show=False),
         Binding("x", "axis", "X axis"),
+        Binding("z", "one", "One/all"),
         Binding("s", "smooth", "Smooth"),
         Binding("l", "log", "Log"),
-        Binding("o", "overlay", "Marked"),
         Binding("plus,equals_sign", "zoom(0.5)", "Zoom", key_display="+/-"),
         Binding("minus", "zoom(2.0)", "Zoom out", show=False),
         Binding("left,h", "pan(-1)", "Earlier", show=False),
         Binding("right", "pan(1)", "Later", show=False),
         Binding("0,r", "whole", "Whole curve", show=False),
-        Binding("right_square_bracket", "phase(1)", "Phase", key_display="[ ]"),
-        Binding("left_square_bracket", "phase(-1)", "Previous phase", show=False),
+        Binding("o", "overlay", "Marked"),
         Binding("f", "follow", "Follow the current phase", show=False),
     ]
 
@@ -78,7 +78,7 @@ class RunScreen(Pane):
             now = current_phase(glance, history, names)
             chosen = self._phase if self._phase in names else now
             phase, current = history.phases.get(chosen or ""), history.phases.get(now or "")
-            self.query_one(Pipeline).show(names, history.phases, glance, chosen)
+            self.query_one(Pipeline).show(names, history, glance, chosen)
             self.query_one(Facts).show(current, glance)
             self.query_one(Warnings).show(glance, history, current)
         self.query_one(Ranks).show(
@@ -216,7 +216,7 @@ class RunScreen(Pane):
 
     def _whole(self) -> tuple[float, float] | None:
         """From where to where the curves that are drawn reach on the x axis."""
-        xs = [curve.x for plot in self.query(MetricPlot) for curve in plot.curves if len(curve.x) > 1]
+        xs = [curve.x for plot in self.query(MetricPlot) if plot.display for curve in plot.curves if len(curve.x) > 1]
         return (min(float(x[0]) for x in xs), max(float(x[-1]) for x in xs)) if xs else None
 
 

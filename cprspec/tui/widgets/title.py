@@ -10,6 +10,9 @@ from cprspec.tui.widgets.line import Line
 
 PANES = ("runs", "run", "mining", "compare", "experiment", "log")
 
+_LETTERS = ((100, 20), (70, 3))
+"""From how many columns on a pane is called by so many letters; below, by its number alone, so that the state has room."""
+
 
 class Title(Line):
     """Panes, and the watched run with its state."""
@@ -21,14 +24,14 @@ class Title(Line):
     def show(self, glance: Glance | None, marked: int) -> None:
         """Draw the line for the watched run."""
         text = Text(no_wrap=True, overflow="ellipsis")
-        wide = self.app.size.width >= 100
+        letters = next((most for width, most in _LETTERS if self.app.size.width >= width), 0)
         for number, name in enumerate(PANES, start=1):
             here = name == self._pane
-            word = name.capitalize() if wide or here else name[:3].capitalize()
-            text.append(f" {number} {word} ", style="reverse bold" if here else "dim")
+            word = f" {name.capitalize()}" if here else f" {name[:letters].capitalize()}".rstrip()
+            text.append(f" {number}{word} ", style="reverse bold" if here else "dim")
         text.append(" ")
         if glance is not None:
-            state = state_text(glance.status)
+            state = state_text(glance)
             room = self.app.size.width - text.cell_len - state.cell_len - (10 if marked else 2)
             text.append_text(short_name(glance.run, max(8, room)))
             text.append(" ").append_text(state)
