@@ -268,3 +268,17 @@ def test_every_experiment_of_the_project_resolves() -> None:
     # The ablations go where a warning is due, on purpose: even numbers of stages, ratios that leave too few.
     warned = [line for line in done.stderr.splitlines() if "ucf101_ablation" not in line.split(":")[0]]
     assert warned == []
+
+
+def test_ctrl_c_while_modules_are_imported_is_an_end_without_a_traceback():
+    code = (
+        "import builtins, cprspec.__main__ as begin\n"
+        "really = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return really(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "begin.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
