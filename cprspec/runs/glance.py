@@ -107,7 +107,7 @@ def glance(run: RunDir) -> Glance:
         phase.reused_from is not None
         or (finished is not None and finished.phase == phase.phase and finished.t_s >= since_s)
     )
-    if not os.path.lexists(run.status) and not os.path.lexists(run.events):
+    if status.state != "starting" and not os.path.lexists(run.status) and not os.path.lexists(run.events):
         problems.append("nothing in it yet")
     return Glance(
         run=run,

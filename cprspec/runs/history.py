@@ -21,7 +21,7 @@ MOST = 20_000
 """Steps that a phase keeps at most."""
 
 LINES = 2_000
-"""Events other than steps and epochs that are kept: the last ones."""
+"""Events other than steps that are kept: the last ones."""
 
 _CHUNK = 1 << 20
 NAN = float("nan")
@@ -147,7 +147,6 @@ class History:
                 return
             case events.Epoch():
                 self._phase(event.phase).epochs.add(event)
-                return
             case events.Evaluating():
                 return
             case events.RunStarted():

@@ -80,7 +80,7 @@ class RunDir:
 
     @staticmethod
     def find(text: str, runs: Path) -> RunDir:
-        """The run that `text` means: a path, an experiment's name (its latest run), or an unambiguous prefix.
+        """The run that `text` means: a path, an experiment's name or folder (its latest run), or an unambiguous prefix.
 
         A prefix is of `EXPERIMENT/ID` or of the ID alone. CprspecError when there is none, or several.
         """
@@ -91,6 +91,8 @@ class RunDir:
         same_folder = [r for r in everything if r.experiment_name == text or _same(r.path.parent, path)]
         if same_folder:
             return same_folder[-1]
+        if inside := [RunDir(p) for p in sorted(_folders(path), key=_age) if is_run(p)]:
+            return inside[-1]  # an experiment's folder below another folder of runs
         prefix = text.rstrip("/")
         matches = [r for r in everything if prefix and (r.label.startswith(prefix) or r.run_id.startswith(prefix))]
         if len(matches) == 1:

@@ -20,6 +20,8 @@ from cprspec.runs.telling import duration, number
 from cprspec.runs.watch import preparing_words, status_line
 
 _MAX_TEXT = 200
+_KEPT = 3
+"""Columns that stay: the run, its state and its phase."""
 
 
 def status_record(glance: Glance) -> dict[str, Any]:
@@ -70,15 +72,17 @@ def detail_record(glance: Glance, summary: RunSummary, ranks: Sequence[RankHealt
 
 
 def print_statuses(glances: Sequence[Glance], console: Console) -> None:
-    """A table of runs, newest first; where the terminal is narrow the last columns are left out."""
+    """A table of runs, newest first; columns that say nothing are left out, and where the terminal is narrow the last ones."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     columns = ["run", "state", "phase", "epoch", "left", "loss", "CMR", "R@1", "clips/s"]
     rows = [_row(glance) for glance in glances]
+    said = [i for i, cells in enumerate(zip(*rows, strict=True)) if i < _KEPT or set(cells) != {"-"}]
+    columns, rows = [columns[i] for i in said], [[row[i] for i in said] for row in rows]
     widths = [max(len(text) for text in cells) for cells in zip(columns, *rows, strict=True)]
-    while sum(widths) + 2 * (len(widths) - 1) > console.width and len(widths) > 3:
+    while sum(widths) + 2 * (len(widths) - 1) > console.width and len(widths) > _KEPT:
         widths.pop()
     for number_, name in enumerate(columns[: len(widths)]):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="left" if number_ < 3 else "right")
+        table.add_column(name, no_wrap=True, overflow="ellipsis", justify="left" if number_ < _KEPT else "right")
     for row in rows:
         table.add_row(*(Text(text) for text in row[: len(widths)]))
     console.print(table)

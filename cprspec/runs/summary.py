@@ -160,9 +160,10 @@ def _preparing(status: Mapping[str, Any]) -> tuple[int, int | None] | None:
 
 
 def _is_new(run: RunDir) -> bool:
-    """Whether the run has just been made, and nothing is in it yet."""
+    """Whether the run has just been made and says nothing yet: its process still loads what it needs."""
     try:
-        return time.time() - run.path.stat().st_mtime < STALE_S and not any(run.path.iterdir())
+        fresh = time.time() - run.path.stat().st_mtime < STALE_S
+        return fresh and not run.status.exists() and not run.events.exists()
     except OSError:
         return False
 

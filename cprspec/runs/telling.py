@@ -78,16 +78,21 @@ class Narrator:
         return ", ".join(parts)
 
     def _epoch_line(self, epoch: events.Epoch) -> str:
-        parts = [
-            f"{self.head()}: epoch {epoch.epoch} done in {duration(epoch.seconds_s)}",
-            f"loss {number(epoch.loss)}",
-            f"own key {number(epoch.own_key_accuracy, percent=True)}",
-        ]
-        if epoch.precision is not None:
-            parts.append(f"mining precision {number(epoch.precision, percent=True)}")
-        if epoch.cmr_source_median is not None:
-            parts.append(f"median CMR {number(epoch.cmr_source_median, percent=True)}")
-        return ", ".join([*parts, f"{epoch.clips_per_s:.0f} clips/s"])
+        return f"{self.head()}: {epoch_words(epoch)}"
+
+
+def epoch_words(epoch: events.Epoch) -> str:
+    """How long an epoch took and what it came to."""
+    parts = [
+        f"epoch {epoch.epoch} done in {duration(epoch.seconds_s)}",
+        f"loss {number(epoch.loss)}",
+        f"own key {number(epoch.own_key_accuracy, percent=True)}",
+    ]
+    if epoch.precision is not None:
+        parts.append(f"mining precision {number(epoch.precision, percent=True)}")
+    if epoch.cmr_source_median is not None:
+        parts.append(f"median CMR {number(epoch.cmr_source_median, percent=True)}")
+    return ", ".join([*parts, f"{epoch.clips_per_s:.0f} clips/s"])
 
 
 def seconds_left(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
@@ -44,9 +45,14 @@ def fit(text: object, width: int, style: str = "", *, end: int | None = None) ->
 
 def short_name(run: RunDir, width: int) -> Text:
     """A run in `width` cells: its label, or where that is too long the experiment and the last four digits."""
-    if len(run.label) <= width:
-        return Text(clean(run.label), no_wrap=True)
-    return fit(f"{run.experiment_name} {run.run_id[-4:]}", width, end=5)
+    return Text(_short_name(run, width), no_wrap=True, overflow="ellipsis")
+
+
+@lru_cache(maxsize=8192)
+def _short_name(run: RunDir, width: int) -> str:
+    """Kept, since a list of a thousand runs asks every second and each answer looks links up on disk."""
+    label = run.label
+    return clean(label) if len(label) <= width else fit(f"{run.experiment_name} {run.run_id[-4:]}", width, end=5).plain
 
 
 def percent(share: float | None, digits: int = 1) -> str:

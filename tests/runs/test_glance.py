@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
 
 import pytest
 from attrs import evolve
+from rich.console import Console
 from sample_runs import epoch_event, step_event, write_run
 
 from cprspec.runs import events
@@ -15,7 +17,7 @@ from cprspec.runs.files import atomic_write_json
 from cprspec.runs.glance import UNREAD, Listing, glance
 from cprspec.runs.layout import RunDir
 from cprspec.runs.rank_state import RankState
-from cprspec.runs.status import detail_lines, detail_record, status_record
+from cprspec.runs.status import detail_lines, detail_record, print_statuses, status_record
 from cprspec.runs.summary import read_status, summarise
 
 
@@ -58,7 +60,7 @@ def test_time_left_is_of_the_last_attempt_and_never_negative(make_run):
         (lambda run: run.status.write_text("{"), "not a JSON object"),
         (lambda run: run.events.write_bytes(b"\x00" * 5000), "holds no event"),
         (lambda run: (run.events.unlink(), os.mkfifo(run.events)), "not a file"),
-        (lambda run: (run.status.unlink(), run.events.unlink()), "nothing in it yet"),
+        (lambda run: (run.status.unlink(), run.events.unlink(), os.utime(run.path, (0, 0))), "nothing in it yet"),
     ],
 )
 def test_a_broken_run_is_listed_with_its_reason(make_run, damage, reason):
@@ -189,6 +191,22 @@ def test_what_a_run_does_beside_training_is_said(make_run):
     rewritten = json.loads(run.rank(0).read_text()) | {"pid": pid + 1}  # of the attempt before
     run.rank(0).write_text(json.dumps(rewritten))
     assert now() is None
+
+
+def test_a_run_that_was_made_and_has_not_spoken_is_starting(tmp_path):
+    run = RunDir.create(tmp_path, "x")
+    run.resolved.write_text('name = "x"')
+    assert (glance(run).status.state, glance(run).why) == ("starting", None)
+    os.utime(run.path, (0, 0))
+    assert (glance(run).status.state, glance(run).why) == ("unknown", "nothing in it yet")
+
+
+def test_columns_that_say_nothing_leave_room_for_others(make_run):
+    run = make_run("quickstart-infonce", recall=0.5)
+    console = Console(width=90, file=io.StringIO())
+    print_statuses([glance(run)], console)
+    head = console.file.getvalue().splitlines()[0].split()
+    assert head == ["run", "state", "phase", "epoch", "loss", "R@1"]
 
 
 def test_a_finished_phase_has_done_all_its_epochs(make_run):

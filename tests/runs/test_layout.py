@@ -60,6 +60,7 @@ def test_find_by_path_prefix_and_name(tmp_path):
     assert RunDir.find(str(first.path), runs) == first
     assert RunDir.find("cpr", runs) == second
     assert RunDir.find(str(runs / "cpr"), runs).path == second.path
+    assert RunDir.find(str(runs / "cpr"), tmp_path / "elsewhere").path == second.path
     assert RunDir.find("cpr/20260101", runs) == first
     assert RunDir.find("20260102-000000-c", runs) == other
     assert RunDir.find("co", runs) == other

@@ -16,6 +16,7 @@ from cprspec import cli_monitor
 from cprspec.runs import events
 from cprspec.tui.app import MonitorApp
 from cprspec.tui.screens.examples import ExamplesScreen
+from cprspec.tui.widgets import runs_table
 from cprspec.tui.widgets.plot import MetricPlot
 from cprspec.tui.widgets.runs_table import RunsTable
 
@@ -133,13 +134,80 @@ def test_mining_is_sorted_by_what_is_asked(app):
 def test_log_is_searched_and_filtered(app):
     async def script(pilot):
         await press(pilot, "6", "slash", *"finished", "enter")
-        assert "events: 3 of 6 lines, every level, with 'finished'" in shown(pilot.app)
+        assert "events: 3 of 10 lines, every level, with 'finished'" in shown(pilot.app)
         await press(pilot, "v", "v")
-        assert "events: 0 of 6 lines, warning and worse" in shown(pilot.app)
+        assert "events: 0 of 10 lines, warning and worse" in shown(pilot.app)
         await press(pilot, "v", "v", "escape")
-        assert "events: 6 of 6 lines, every level\n" in shown(pilot.app)
+        assert "events: 10 of 10 lines, every level\n" in shown(pilot.app)
+        assert "rgb: epoch 1 done in 0 s, loss 1.500" in shown(pilot.app)
         await press(pilot, "escape")
         assert pilot.app.current_mode == "runs"
+
+    drive(app, script)
+
+
+def test_the_log_is_wrapped_anew_when_the_terminal_narrows(recorded, tmp_path):
+    run = recorded("toy")
+    with events.EventLog(run.events) as log:
+        log.write(events.Warned(message=f"{'word ' * 20}end"))
+    app = MonitorApp(tmp_path / "runs", run)
+
+    async def script(pilot):
+        await press(pilot, "6")
+        for width in (120, 60, 40, 160):
+            await pilot.resize_terminal(width, 24)
+            pilot.app._read()
+            await settled(pilot)
+            lines = [line for line in shown(pilot.app).splitlines() if "word" in line]
+            assert sum(line.count("word") for line in lines) == 20
+            assert len(lines) == {120: 2, 60: 3, 40: 4, 160: 1}[width]
+
+    drive(app, script)
+
+
+def test_rows_are_made_again_only_where_a_run_changed(app, three, monkeypatch):
+    made = []
+    cells = runs_table._cells
+    monkeypatch.setattr(runs_table, "_cells", lambda glance, *rest: made.append(glance.run) or cells(glance, *rest))
+
+    async def script(pilot):
+        made.clear()
+        pilot.app._read()
+        await settled(pilot)
+        assert not made
+        rewrite(three[0].status, epoch=7)
+        pilot.app._read()
+        await settled(pilot)
+        assert {run.path for run in made} == {three[0].path}
+        made.clear()
+        await press(pilot, "m")
+        assert {run.path for run in made} == {three[2].path}
+
+    drive(app, script)
+
+
+def test_the_cursor_is_in_sight_after_sorting(recorded, tmp_path):
+    for number in range(1, 30):
+        recorded("toy", number)
+    app = MonitorApp(tmp_path / "runs")
+
+    async def script(pilot):
+        table = pilot.app.screen.query_one(RunsTable)
+        await press(pilot, "g", "r")
+        assert table.cursor_row == 28
+        assert table.scroll_offset.y + table.size.height > 28
+        pilot.app._read()  # news leave the view where someone moved it
+        table.scroll_to(0, 0, animate=False)
+        await settled(pilot)
+        assert table.scroll_offset.y == 0
+
+    drive(app, script, (80, 20))
+
+
+def test_zooming_goes_by_the_axis_that_is_shown(app):
+    async def script(pilot):
+        await press(pilot, "down", "enter", "z", "x", "plus")
+        assert "cycle by epoch, 0.4375 to 1.312" in shown(pilot.app)
 
     drive(app, script)
 

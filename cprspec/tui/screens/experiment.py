@@ -81,8 +81,9 @@ class ExperimentScreen(Pane):
         if not others:
             return text.append("Mark other runs in the list (m) to see what they have otherwise.", style="dim")
         text.append(f"{len(found)} keys differ from ")
+        room = (self.app.size.width - text.cell_len) // len(others) - 4
         for number, run in enumerate(others, start=1):
-            text.append(f"{letter(number)} ", style="bold").append_text(short_name(run, 44)).append("  ")
+            text.append(f"{letter(number)} ", style="bold").append_text(short_name(run, max(10, room))).append("  ")
         return text
 
     def _body(self, source: str, found: Sequence[Difference]) -> Text:

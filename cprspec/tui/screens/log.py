@@ -14,7 +14,7 @@ from cprspec.runs import events
 from cprspec.runs.history import History
 from cprspec.runs.layout import RunDir
 from cprspec.runs.logs import LEVELS, LogLine, log_ranks, read_log
-from cprspec.runs.telling import clock, describe
+from cprspec.runs.telling import clock, describe, epoch_words
 from cprspec.tui.screens.pane import Pane
 from cprspec.tui.text import plain
 from cprspec.tui.widgets.line import Line
@@ -76,8 +76,10 @@ class LogScreen(Pane):
         return f"rank {rank}", read_log(watched.log(rank))
 
     def _write(self, which: object, lines: list[LogLine]) -> None:
-        """Append what is new; everything again where the beginning changed."""
+        """Append what is new; everything again where the beginning changed, or the width to which lines are wrapped."""
         box = self.query_one(RichLog)
+        width = box.scrollable_content_region.width or None
+        which = (which, width)
         old_which, old = self._written
         if which != old_which or lines[: len(old)] != old:
             box.clear()
@@ -86,7 +88,7 @@ class LogScreen(Pane):
             text = Text(f"{line.time} " if line.time else "", style="dim")
             if line.level != "INFO":
                 text.append(f"{line.level} ", style=_STYLES.get(line.level, ""))
-            box.write(text.append_text(_wrapped(line.text, _STYLES.get(line.level, ""))))
+            box.write(text.append_text(_wrapped(line.text, _STYLES.get(line.level, ""))), width)
         self._written = (which, list(lines))
 
     def action_search(self) -> None:
@@ -148,6 +150,7 @@ def event_lines(history: History) -> list[LogLine]:
     for event in happened:
         level = "ERROR" if isinstance(event, events.RunFailed) else "INFO"
         level = "WARNING" if isinstance(event, events.Warned | events.Stopped) else level
-        if (text := describe(event)) is not None:
+        text = f"{event.phase}: {epoch_words(event)}" if isinstance(event, events.Epoch) else describe(event)
+        if text is not None:
             lines.append(LogLine(clock(event.time), level, text))
     return lines

@@ -216,7 +216,7 @@ class RunScreen(Pane):
 
     def _whole(self) -> tuple[float, float] | None:
         """From where to where the curves that are drawn reach on the x axis."""
-        xs = [curve.x for plot in self.query(MetricPlot) for curve in plot.curves if len(curve.x) > 1]
+        xs = [curve.x for plot in self.query(MetricPlot) if plot.display for curve in plot.curves if len(curve.x) > 1]
         return (min(float(x[0]) for x in xs), max(float(x[-1]) for x in xs)) if xs else None
 
 

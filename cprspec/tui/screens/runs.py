@@ -66,9 +66,10 @@ class RunsScreen(Pane):
             return f"reading {self.monitor.source.runs} ..."
         if not glances:
             return f"no runs in {self.monitor.source.runs} yet; start one with cprspec run SPEC"
-        counts = dict.fromkeys(("running", "starting", "stale", "failed", "finished", "stopped", "unknown", UNREAD), 0)
+        counts = dict.fromkeys(("running", "starting", "stale", "killed", "failed", "finished", "stopped", UNREAD), 0)
         for glance in glances:
-            counts[glance.status.state] = counts.get(glance.status.state, 0) + 1
+            state = _state(glance)
+            counts[state] = counts.get(state, 0) + 1
         told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
         some = f"{shown} of {len(glances)} runs" if shown != len(glances) else f"{len(glances)} runs"
         chosen = self.query_one(RunsTable).chosen
@@ -149,6 +150,12 @@ class RunsScreen(Pane):
         table.move_cursor(row=table.row_count - 1)
 
 
+def _state(glance: Glance) -> str:
+    """The state as the table calls it."""
+    return "killed" if glance.status.gone and glance.status.state == "stale" else glance.status.state
+
+
 def _text(glance: Glance) -> str:
-    parts = (glance.run.label, glance.status.state, glance.status.phase, glance.why)
+    doing = glance.doing.word if glance.doing else None
+    parts = (glance.run.label, _state(glance), doing, glance.status.phase, glance.why)
     return " ".join(part for part in parts if part).lower()

@@ -28,6 +28,7 @@ class ClassTable(DataTable[Text]):
         super().__init__(cursor_type="row", cell_padding=0)
         self.rows_shown: list[ClassRow] = []
         self._drawn: object = None
+        self._order: tuple[str, bool] = ("name", False)
 
     @property
     def chosen(self) -> str | None:
@@ -39,8 +40,8 @@ class ClassTable(DataTable[Text]):
         now = (tuple(rows), sort, backwards, other, width)
         if now == self._drawn:
             return
-        chosen, offset = self.chosen, self.scroll_offset
-        self._drawn, self.rows_shown = now, list(rows)
+        chosen, offset, sorted_anew = self.chosen, self.scroll_offset, (sort, backwards) != self._order
+        self._drawn, self._order, self.rows_shown = now, (sort, backwards), list(rows)
         columns = ["cmr", "change", "difference", "precision", "found", "random"]
         if other is None:
             columns.remove("difference")
@@ -58,8 +59,9 @@ class ClassTable(DataTable[Text]):
             self.add_row(label, *(_cell(row, column) for column in columns))
         names = [row.name for row in rows]
         if chosen in names:
-            self.move_cursor(row=names.index(chosen), scroll=False)
-            self.scroll_to(*offset, animate=False)
+            self.move_cursor(row=names.index(chosen), scroll=sorted_anew)
+            if not sorted_anew:
+                self.scroll_to(*offset, animate=False)
 
 
 def _cell(row: ClassRow, column: str) -> Text:

@@ -32,11 +32,9 @@ def _pick_line(pick: Pick, width: int) -> Text:
     word, style = _SIGNS[pick.right]
     text = Text(f"{(pick.rank or 0) + 1:>3}  ").append(f"{word:<10}", style=style)
     stages = " ".join("·" if rank is None else str(rank) for rank in pick.stages)
-    text.append_text(fit(pick.name, max(10, width - 40 - len(stages))))
-    text.append("  ").append_text(fit(pick.label or "no label", 20))
-    if stages:
-        text.append(f"  at stages {stages}", style="dim")
-    return text
+    label, at = fit(pick.label or "no label", 20), f"  at stages {stages}" if stages else ""
+    text.append_text(fit(pick.name, max(10, width - text.cell_len - 2 - label.cell_len - len(at))))
+    return text.append("  ").append_text(label).append(at, style="dim")
 
 
 def _with_picture(line: Text, strip: str | None, folder: Path, width: int, rows: int) -> Text:

@@ -38,7 +38,7 @@ def _place(glance: Glance) -> Text:
     if glance.evaluation is not None:
         return plain(f"eval {glance.evaluation.name}", 40)
     if glance.status.preparing is not None:
-        return plain(f"preparing {preparing_words(glance.status.preparing)}", 40)
+        return plain(f"videos {preparing_words(glance.status.preparing)}", 40)
     number = "" if glance.place is None or glance.phase is None else f"{glance.place + 1}/{glance.phase.of} "
     return plain(f"{number}{glance.status.phase or NOTHING}", 40)
 
@@ -58,16 +58,16 @@ def _speed(glance: Glance) -> float | None:
 
 
 COLUMNS = (
-    Column("state", 13, 0, state_text, lambda g: g.status.state),
-    Column("phase", 16, 2, _place, lambda g: g.place),
-    Column("epoch", 8, 3, _epoch, lambda g: g.epochs_done),
+    Column("state", 15, 0, state_text, lambda g: g.status.state),
+    Column("phase", 14, 1, _place, lambda g: g.place),
+    Column("epoch", 8, 2, _epoch, lambda g: g.epochs_done),
     Column("step", 7, 9, lambda g: NOTHING if g.status.step is None else str(g.status.step), lambda g: g.status.step),
     Column("clips/s", 7, 8, lambda g: NOTHING if (v := _speed(g)) is None else f"{v:.0f}", _speed),
     Column("left", 11, 5, lambda g: NOTHING if g.left_s is None else duration(g.left_s), lambda g: g.left_s),
     Column("loss", 8, 4, lambda g: figure(_loss(g)), _loss),
     Column("curve", _SPARK, 7, lambda g: sparkline(g.losses, _SPARK), lambda g: len(g.losses)),
-    Column("CMR", 6, 1, lambda g: percent(g.median_cmr), lambda g: g.median_cmr),
-    Column("R@1", 6, 1, lambda g: percent(g.recall_1), lambda g: g.recall_1),
+    Column("CMR", 6, 3, lambda g: percent(g.median_cmr), lambda g: g.median_cmr),
+    Column("R@1", 6, 3, lambda g: percent(g.recall_1), lambda g: g.recall_1),
     Column("why", 30, 10, lambda g: plain(g.why or "", 100), lambda g: g.why),
 )
 BY_NAME = {column.name: column for column in COLUMNS}
@@ -84,7 +84,9 @@ class RunsTable(DataTable[Text | str]):
         super().__init__(cursor_type="row", cell_padding=0)
         self._shown: list[RunDir] = []
         self._cells: dict[RunDir, tuple[str, ...]] = {}
-        self._columns: tuple[str, ...] = ()
+        self._drawn: dict[RunDir, tuple[Glance, bool]] = {}
+        """What each row was made from: a list of a thousand runs makes only those again that changed."""
+        self._columns: tuple[tuple[str, ...], int] = ((), 0)
         self._head: tuple[str, bool] = ("run", False)
 
     @property
@@ -97,11 +99,14 @@ class RunsTable(DataTable[Text | str]):
         names, name_width = _fitting(self.app.size.width)
         rows = _sorted(glances, sort, backwards)
         order = [glance.run for glance in rows]
-        if names != self._columns or order != self._shown or self._head != (sort, backwards):
+        if (names, name_width) != self._columns or order != self._shown or self._head != (sort, backwards):
             self._rebuild(rows, marked, names, name_width, (sort, backwards))
             return
         for row, glance in enumerate(rows):
-            cells = _cells(glance, marked, names, name_width)
+            last, was_marked = self._drawn[glance.run]
+            if last is glance and was_marked == (glance.run in marked):
+                continue
+            cells = self._make(glance, marked, names, name_width)
             now = tuple(map(str, cells))
             before = self._cells[glance.run]
             if now != before:
@@ -114,23 +119,28 @@ class RunsTable(DataTable[Text | str]):
         self, rows: Sequence[Glance], marked: Collection[RunDir], names: tuple[str, ...], name_width: int,
         head: tuple[str, bool],
     ) -> None:  # fmt: skip
-        chosen, offset = self.chosen, self.scroll_offset
+        chosen, offset, sorted_anew = self.chosen, self.scroll_offset, head != self._head
         self.clear(columns=True)
-        self._columns, self._head = names, head
+        self._columns, self._head = (names, name_width), head
         self.add_column("*", width=1 + _PADDING, key="*")
         for name in ("run", *names):
             arrow = (" ▲" if head[1] else " ▼") if name == head[0] else ""
             width = name_width if name == "run" else BY_NAME[name].width
             self.add_column(f"{name}{arrow}", width=width + _PADDING, key=name)
         self._shown = [glance.run for glance in rows]
-        self._cells = {}
+        self._cells, self._drawn = {}, {}
         for glance in rows:
-            cells = _cells(glance, marked, names, name_width)
+            cells = self._make(glance, marked, names, name_width)
             self._cells[glance.run] = tuple(map(str, cells))
             self.add_row(*cells)
         if chosen in self._shown:
-            self.move_cursor(row=self._shown.index(chosen), scroll=False)
-            self.scroll_to(*offset, animate=False)
+            self.move_cursor(row=self._shown.index(chosen), scroll=sorted_anew)
+            if not sorted_anew:
+                self.scroll_to(*offset, animate=False)
+
+    def _make(self, glance: Glance, marked: Collection[RunDir], names: Sequence[str], width: int) -> list[Text | str]:
+        self._drawn[glance.run] = glance, glance.run in marked
+        return _cells(glance, marked, names, width)
 
 
 def _fitting(width: int) -> tuple[tuple[str, ...], int]:
