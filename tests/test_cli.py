@@ -101,7 +101,10 @@ def test_check_json() -> None:
 def test_options_reach_the_experiment() -> None:
     done = _run("check", "x.toml", "--set", "miner.stages=0", "--root", "clip=/v", "--root", "nonsense")
     assert done.returncode == 2
-    assert done.stderr == "--root: 'nonsense' is not NAME=DIR; for example ucf101=/data/ucf101\n"
+    assert (
+        done.stderr
+        == "--root: 'nonsense' is not NAME=DIR; name the data set as the experiment does, for example ucf101=nonsense\n"
+    )
     done = _run("check", "x.toml", "--set", "miner.stages=0", "--root", "clip=/v")
     assert done.stderr.splitlines() == [
         "--root: no data set is called 'clip'; did you mean 'clips'?",
