@@ -1,5 +1,16 @@
-"""`python -m cprspec` is `cprspec`."""
+"""`python -m cprspec` is `cprspec`, and where both begin."""
 
-from cprspec.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """What `cli.main` does; Ctrl-C while its modules are imported is no error, either."""
+    try:
+        from cprspec.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

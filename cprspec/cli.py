@@ -186,7 +186,7 @@ def run(
         bool, typer.Option("--allow-world-size-change", help="Go on with another number of processes, not exactly.")
     ] = False,
     restarts: Annotated[int, typer.Option(min=0, help="Start again this often when a process dies.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train and evaluate all, even what another run has.")] = False,
     tui: Annotated[bool, typer.Option("--tui", help="Open the monitor on the run, which goes on without it.")] = False,
     overrides: Overrides = None,
     roots: Roots = None,

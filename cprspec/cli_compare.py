@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Runs, RunsFolder, print_json
+from cprspec.cli_options import Json, Runs, RunsFolder, print_json, table_console
 from cprspec.errors import CprspecError, Problem, print_problems
 
 if TYPE_CHECKING:
@@ -69,15 +69,13 @@ def compare(
 
 
 def _print_tables(comparison: Comparison, *, markdown: bool, every_class: bool) -> None:
-    from rich.console import Console
-
     from cprspec.runs.columns import markdown as as_markdown
     from cprspec.runs.compare_tables import print_comparison, tables
 
     if markdown:
         print(as_markdown(tables(comparison, every_class=every_class)), end="")
     else:
-        print_comparison(comparison, Console(highlight=False), every_class=every_class)
+        print_comparison(comparison, table_console(), every_class=every_class)
 
 
 def _check_names(comparison: Comparison, metrics: Sequence[str], thresholds: Sequence[Threshold]) -> None:

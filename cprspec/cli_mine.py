@@ -8,13 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Plugins, Registries, Run, RunsFolder, print_json
+from cprspec.cli_options import Json, Plugins, Registries, Run, RunsFolder, print_json, table_console
 from cprspec.errors import CprspecError, Problem, print_problems
 
 mine_app = typer.Typer()
-
-WIDTH = 160
-"""Columns of the table where there is no terminal to fit."""
 
 
 @mine_app.command()
@@ -52,12 +49,9 @@ def mine(
     if json:
         print_json(laboratory.to_json())
     else:
-        from rich.console import Console
-
         from cprspec.training.laboratory_text import print_table, write_csv
 
-        width = None if sys.stdout.isatty() else WIDTH
-        write_csv(laboratory, sys.stdout) if csv else print_table(laboratory, Console(highlight=False, width=width))
+        write_csv(laboratory, sys.stdout) if csv else print_table(laboratory, table_console())
     print("\n".join(laboratory.lines()), file=sys.stderr)
     print_problems(laboratory.problems)
     raise typer.Exit(1 if laboratory.problems else 0)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Json, complete_run, print_json
+from cprspec.cli_options import Json, complete_run, print_json, table_console
 from cprspec.errors import CprspecError, Problem, clean
 
 monitor_app = typer.Typer()
@@ -52,9 +52,7 @@ def status(run: MaybeRun = None, folder: Runs = Path("runs"), json: Json = False
     if not glances:
         print(f"no runs in {clean(str(folder))}", file=sys.stderr)
         return
-    from rich.console import Console
-
-    print_statuses(glances, Console(highlight=False))
+    print_statuses(glances, table_console())
 
 
 @monitor_app.command()

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cprspec.errors import CprspecError, Place, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_WIDE = 240
+"""Characters of a line that is not for a terminal."""
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -68,6 +75,28 @@ def refuse_to_replace(paths: Iterable[Path], force: bool) -> None:
     there = [path for path in paths if path.exists()]
     if there and not force:
         raise CprspecError([Problem("exists already", Place(str(path)), "--force replaces it") for path in there])
+
+
+def check_paths(paths: Iterable[Path], written: Iterable[Path] = ()) -> None:
+    """CprspecError for each of `paths` that is not there, else for a file to be `written` that cannot be; before any work."""
+    from cprspec.runs.files import check_writable
+
+    gone = [Problem("no such file or folder", Place(str(path))) for path in paths if not path.exists()]
+    if gone:
+        raise CprspecError(gone)
+    for path in written:
+        check_writable(path)
+
+
+def table_console() -> Console:
+    """Where tables go: as wide as the terminal, or as $COLUMNS says; in a file or pipe nothing is cut."""
+    import os
+    import sys
+
+    from rich.console import Console
+
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if narrow else _WIDE)
 
 
 def print_json(value: object) -> None:

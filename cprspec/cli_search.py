@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cprspec.cli_options import Json, Plugins, Registries, RunsFolder, complete_run, print_json
+from cprspec.cli_options import Json, Plugins, Registries, RunsFolder, check_paths, complete_run, print_json
 from cprspec.errors import CprspecError, Place, Problem, clean, print_problems
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def search(
     plugins: Plugins = None,
 ) -> None:
     """Find the videos of a collection that are nearest to others, by an encoder's features."""
-    _check_paths(collection, html)
+    _check_collection(collection, html)
+    check_paths(queries, [] if html is None else [html])
     run = _run(encoder, folder, phase)
     # Only now torch: a wrong name is said at once.
     from cprspec.runs.files import atomic_write_text
@@ -80,7 +81,7 @@ def search(
         print(f"wrote {clean(str(html))}", file=sys.stderr)
 
 
-def _check_paths(collection: Path, html: Path | None) -> None:
+def _check_collection(collection: Path, html: Path | None) -> None:
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise CprspecError(Problem("a gallery is an HTML page", Place(str(html)), "end its name with .html"))
     if not collection.exists():

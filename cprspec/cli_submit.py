@@ -50,7 +50,7 @@ def submit(
     allow_world_size_change: Annotated[
         bool, typer.Option("--allow-world-size-change", help="Go on with another number of processes, not exactly.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train every phase, even if another run has it.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train and evaluate all, even what another run has.")] = False,
     overrides: Overrides = None,
     roots: Roots = None,
     registries: Registries = None,

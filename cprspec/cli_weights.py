@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from cprspec.cli_options import Force, Json, Plugins, Registries, Run, RunsFolder, print_json, refuse_to_replace
+from cprspec.cli_options import (
+    Force,
+    Json,
+    Plugins,
+    Registries,
+    Run,
+    RunsFolder,
+    check_paths,
+    print_json,
+    refuse_to_replace,
+)
 from cprspec.errors import CprspecError, Place, Problem, clean, print_problems
 
 weights_app = typer.Typer()
@@ -85,7 +95,13 @@ def embed(
 ) -> None:
     """Features of videos by an exported encoder, as safetensors [V,F], and a CSV of the paths."""
     _check_export(export)
-    refuse_to_replace([out, out.with_suffix(".csv")], force)
+    if out.suffix == ".csv":
+        raise CprspecError(
+            Problem("the table of paths is called so", Place(str(out)), "end the name with .safetensors")
+        )
+    files = [out, out.with_suffix(".csv")]
+    refuse_to_replace(files, force)
+    check_paths(paths, files)
     # Only now torch: a wrong name is said at once.
     from cprspec.training.progress import filling
     from cprspec.weights.embed import load_encoder

@@ -101,7 +101,10 @@ def test_check_json() -> None:
 def test_options_reach_the_experiment() -> None:
     done = _run("check", "x.toml", "--set", "miner.stages=0", "--root", "clip=/v", "--root", "nonsense")
     assert done.returncode == 2
-    assert done.stderr == "--root: 'nonsense' is not NAME=DIR; for example ucf101=/data/ucf101\n"
+    assert (
+        done.stderr
+        == "--root: 'nonsense' is not NAME=DIR; name the data set as the experiment does, for example ucf101=nonsense\n"
+    )
     done = _run("check", "x.toml", "--set", "miner.stages=0", "--root", "clip=/v")
     assert done.stderr.splitlines() == [
         "--root: no data set is called 'clip'; did you mean 'clips'?",
@@ -268,3 +271,17 @@ def test_every_experiment_of_the_project_resolves() -> None:
     # The ablations go where a warning is due, on purpose: even numbers of stages, ratios that leave too few.
     warned = [line for line in done.stderr.splitlines() if "ucf101_ablation" not in line.split(":")[0]]
     assert warned == []
+
+
+def test_ctrl_c_while_modules_are_imported_is_an_end_without_a_traceback():
+    code = (
+        "import builtins, cprspec.__main__ as begin\n"
+        "really = builtins.__import__\n"
+        "def interrupted(name, *rest):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return really(name, *rest)\n"
+        "builtins.__import__ = interrupted\n"
+        "begin.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -27,6 +27,12 @@ class Folder(Dataset):
     test_pattern: str | None = option(None, help="regular expression; videos whose path matches are the test split")
     holdout: float = option(0.0, help="share of the sources kept as test split, chosen by their names", ge=0, lt=1)
 
+    def about(self) -> About:
+        """Its layout."""
+        from cprspec.data.folder import ABOUT
+
+        return ABOUT
+
     def build(self, root: Path) -> Index:
         """The index of every video file below `root`."""
         from cprspec.data.folder import read_folder
@@ -48,6 +54,12 @@ class Manifest(Dataset):
     root: str | None = option(None, help=_ROOT, in_fingerprint=False)
     file: str = option("manifest.csv", help="the CSV file, relative to the root")
     source_pattern: str | None = option(None, help=_SOURCE)
+
+    def about(self) -> About:
+        """Its layout."""
+        from cprspec.data.manifest import ABOUT
+
+        return ABOUT
 
     def build(self, root: Path) -> Index:
         """The index of the videos that the manifest under `root` names."""

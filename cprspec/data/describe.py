@@ -56,8 +56,9 @@ def lines(record: Record) -> Iterator[str]:
         width = max(len(part["path"]) for part in about["layout"])
         for part in about["layout"]:
             yield clean(f"  {part['path']:<{width}}  {part['what']}")
-        yield clean(f"from     {about['origin']}")
-        yield clean(f"licence  {about['licence']}")
+        for word, key in (("from   ", "origin"), ("licence", "licence")):
+            if about[key]:
+                yield clean(f"{word}  {about[key]}")
     if record["paper"]:
         yield clean(f"paper    {record['paper']}")
     for note in about["notes"] if about else ():

@@ -8,7 +8,20 @@ from pathlib import Path
 from cprspec.data.index import Entry, Index, make_index
 from cprspec.data.names import SUFFIXES, matches, source_of
 from cprspec.data.stores import check_finished
+from cprspec.data.survey import About
 from cprspec.errors import CprspecError, Place, Problem
+
+ABOUT = About(
+    title="videos in one folder per class, or all in one flat folder without labels",
+    layout=(
+        ("CLASS/**/*.mp4", f"a video of the class that its first folder names; also {', '.join(SUFFIXES[1:])}"),
+        ("*.mp4", "with videos directly under DIR none has a class"),
+    ),
+    notes=(
+        "all are for training; options `test_pattern` and `holdout` make some of them the test split",
+        "each is a source of its own, unless option `source_pattern` reads the source from the path",
+    ),
+)
 
 
 def read_folder(root: Path, source_pattern: str | None, test_pattern: str | None, holdout: float) -> Index:

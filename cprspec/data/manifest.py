@@ -9,8 +9,24 @@ from pathlib import Path, PurePosixPath
 
 from cprspec.data.index import SPLITS, Entry, Index, make_index
 from cprspec.data.names import source_of
+from cprspec.data.survey import About
 from cprspec.data.tables import Row, read_table
 from cprspec.errors import MAX_ECHO, CprspecError, Place, Problem, clean
+
+ABOUT = About(
+    title="videos named in a CSV file",
+    layout=(
+        (
+            "manifest.csv",
+            "columns path, and where known label, source, split (train or test); option `file` names another",
+        ),
+        ("PATH", "the videos, where column path says"),
+    ),
+    notes=(
+        "without a split a video is for training, without a label it has no class",
+        "without a source each is its own, unless option `source_pattern` reads it from the path",
+    ),
+)
 
 _HINT = "the first line names the columns: path, and if you have them label, source, split"
 

@@ -12,12 +12,15 @@ from cprspec.errors import Problem
 
 @frozen(kw_only=True)
 class About:
-    """A data set for a reader: `layout` pairs each path below the root with what it is; `origin` is where people get it."""
+    """A data set for a reader: `layout` pairs each path below the root with what it is; `origin` is where people get it.
+
+    Data of one's own have no origin and no licence that anybody here knows: both are empty.
+    """
 
     title: str
     layout: tuple[tuple[str, str], ...]
-    origin: str
-    licence: str
+    origin: str = ""
+    licence: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -23,7 +23,7 @@ from cprspec.errors import CprspecError, Problem
 from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.crops import Answering, over_crops
 from cprspec.evaluation.encoders import Trained, encoder_of, nothing_to_save
-from cprspec.evaluation.features import encode_videos
+from cprspec.evaluation.features import Keeping, encode_videos
 from cprspec.evaluation.finetune import Task, train_classifier
 from cprspec.evaluation.kept import Kept
 from cprspec.learning.convolutions import choose_convolutions
@@ -181,38 +181,36 @@ def held_out_loss(study: Study, answering: Answering, ids: Ints, save: Callable[
 
     `save` is called before a request to stop ends it.
     """
-    scores = evolve(answering, mean_of="scores")
-    video_V, said = _said(study, scores, TestClips(**_clips_of(study, ids), one_window=True), save)
+    scores, clips = evolve(answering, mean_of="scores"), TestClips(**_clips_of(study, ids), one_window=True)
+    video_V, said = _said(study, scores, clips, partial(study.trained.pause, save))
     return cross_entropy(said, torch.from_numpy(study.index.labels)[video_V]).item()
 
 
 def test(study: Study, answering: Answering) -> tuple[Tensor, Tensor]:
-    """Ids and class probabilities of the test videos; each crop's are kept as soon as they are known."""
-    options, ids = study.options, study.labelled("test")
+    """Ids and class probabilities of the test videos; what is said of each crop is kept part by part."""
+    options, ids, trained = study.options, study.labelled("test"), study.trained
+    facts = {"data": study.index.digest()}
     said: list[Tensor] = []
     for number, place in enumerate(CROPS[options.crops]):
-        name = f"{study.kept_as}@crop-{number}"
-        found = study.kept.get(name)
-        if found is None:
-            clips = TestClips(
-                **_clips_of(study, ids),
-                jitter=options.protocol == "coclr",
-                iic=options.windows == "ten",
-                crop=study.phase.augment if isinstance(study.phase.augment, Crop) else None,
-                place=place,
-                flow_aware=getattr(study.phase.augment, "flow_aware", False),
-            )
-            _, said_VC = _said(study, answering, clips, nothing_to_save)
-            study.kept.put(name, {"said_VC": said_VC})
-        else:
-            said_VC = found[0]["said_VC"]
-        said.append(said_VC)
+        clips = TestClips(
+            **_clips_of(study, ids),
+            jitter=options.protocol == "coclr",
+            iic=options.windows == "ten",
+            crop=study.phase.augment if isinstance(study.phase.augment, Crop) else None,
+            place=place,
+            flow_aware=getattr(study.phase.augment, "flow_aware", False),
+        )
+        together = partial(trained.pause_together, nothing_to_save)
+        keeping = Keeping(study.kept, f"{study.kept_as}@crop-{number}", facts, together)
+        said.append(_said(study, answering, clips, partial(trained.pause, nothing_to_save), keeping)[1])
     return torch.from_numpy(ids), over_crops(said, options)
 
 
-def _said(study: Study, answering: Answering, clips: TestClips, save: Callable[[], None]) -> tuple[Tensor, Tensor]:
-    trained, pause = study.trained, partial(study.trained.pause, save)
-    video_V, rows = encode_videos({study.encoder: answering}, clips, trained.resolved.launch, trained.ranks, pause)
+def _said(
+    study: Study, answering: Answering, clips: TestClips, pause: Callable[[], None], keeping: Keeping | None = None
+) -> tuple[Tensor, Tensor]:
+    launch, ranks = study.trained.resolved.launch, study.trained.ranks
+    video_V, rows = encode_videos({study.encoder: answering}, clips, launch, ranks, pause, keeping)
     return video_V, rows[study.encoder]
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from cprspec.learning.ranks import Ranks
+from cprspec.learning.ranks import SAVING_H, Ranks, wait_for_all
 from cprspec.runs.events import Event, Warned
 from cprspec.runs.files import atomic_write_bytes
 
@@ -35,13 +35,13 @@ class Kept:
     report: Callable[[Event], None]
 
     def put(self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None = None) -> None:
-        """Keep `tensors`, none called `facts`, and `facts`, which JSON can say, under `name`."""
-        if not self.ranks.first:
-            return
-        encoded = bytearray(json.dumps(facts or {}).encode())
-        own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-        content = to_bytes({**own, FACTS: torch.frombuffer(encoded, dtype=torch.uint8)})
-        atomic_write_bytes(self._path(name), hashlib.sha256(content).digest() + content)
+        """Keep `tensors`, none called `facts`, and `facts`, which JSON can say, under `name`; every rank must come here."""
+        if self.ranks.first:
+            encoded = bytearray(json.dumps(facts or {}).encode())
+            own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+            content = to_bytes({**own, FACTS: torch.frombuffer(encoded, dtype=torch.uint8)})
+            atomic_write_bytes(self._path(name), hashlib.sha256(content).digest() + content)
+        wait_for_all(self.ranks, SAVING_H)
 
     def get(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What was kept under `name`, or None; every rank must ask."""

@@ -70,4 +70,4 @@ class RowFiles:
         return torch.from_file(str(self._path(name, "rows")), shared=False, size=rows * size).view(rows, size)
 
     def _path(self, name: str, ending: str) -> Path:
-        return self.folder / f"{self.of_pass}@{name.replace('/', '@')}.{ending}"
+        return self.folder / f"{f'{self.of_pass}@{name}'.replace('/', '@')}.{ending}"

@@ -122,6 +122,9 @@ def check_devices(wish: str, ranks: int) -> None:
 LONGEST_PREPARATION_H = 48.0
 """How long ranks and machines wait for one that prepares its data, hours."""
 
+SAVING_H = 1.0
+"""How long the other ranks wait for what rank 0 writes, hours: a slow disk is no hang."""
+
 WATCH_FIRST_S = 10.0
 """How much longer than the launcher's watch a collective waits, seconds: the watch names who hangs, a collective cannot."""
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cprspec.runs.class_rows import CMR
 from cprspec.runs.columns import Column, equal_rows_as_one, names, print_tables
-from cprspec.runs.comparison import ClassesRow, Comparison, Figure, Group
+from cprspec.runs.comparison import ClassesRow, Comparison, Figure, Group, LossRow
 from cprspec.runs.paired import Interval
 from cprspec.runs.records import is_share
 
@@ -107,6 +107,12 @@ def _results(comparison: Comparison) -> Iterator[tuple[str, list[Column]]]:
         )
 
 
+def _epochs(row: LossRow) -> str:
+    if row.reused:
+        return "reused"
+    return f"{row.epochs_done} of {row.epochs}" if row.epochs else "not begun"
+
+
 def _losses(comparison: Comparison) -> list[Column]:
     rows = comparison.losses
     figures = [
@@ -117,7 +123,7 @@ def _losses(comparison: Comparison) -> list[Column]:
     return [
         names("phase", [row.phase for row in rows]),
         Column("", tuple(row.group for row in rows)),
-        Column("epochs", tuple("reused" if row.reused else f"{row.epochs_done} of {row.epochs}" for row in rows)),
+        Column("epochs", tuple(_epochs(row) for row in rows)),
         *(column for column in figures if set(column.cells) != {NOTHING}),
     ]
 

@@ -153,12 +153,13 @@ class Evaluating(Event):
 
 @frozen(kw_only=True)
 class Evaluated(Event):
-    """An evaluation wrote its records."""
+    """An evaluation has its records. `reused_from`: the run whose results were copied."""
 
     kind: ClassVar[str] = "evaluated"
     name: str
     records: int
     seconds_s: float
+    reused_from: str | None = None
 
 
 @frozen(kw_only=True)

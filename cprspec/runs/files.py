@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cprspec.errors import CprspecError, Problem
+
+_OTHER_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What no room on the disk would mend."""
 
 
 def atomic_write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -110,11 +114,27 @@ def finite(value: Any) -> Any:
     return value
 
 
+def check_writable(path: Path) -> None:
+    """CprspecError where the file `path` surely cannot be written; asked before what takes long. Nothing is made."""
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir():
+        number = errno.EISDIR
+    elif not folder.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    else:
+        return
+    raise write_failed(path, OSError(number, os.strerror(number)))
+
+
 def write_failed(path: Path, error: OSError, size: int | None = None) -> CprspecError:
-    """The error to raise when `size` bytes could not be written to `path`: reason, and what is free on that disk."""
+    """The error to raise when `size` bytes could not be written to `path`: reason, and what is free where that may be why."""
     folder = next((p for p in path.parents if p.exists()), Path("/"))
     reason = error.strerror or str(error)
     needed = "" if size is None else f" {size} bytes"
+    if error.errno in _OTHER_PLACE:
+        return CprspecError(Problem(f"{path}: cannot write: {reason}", hint="choose another place"), exit_code=1)
     try:
         free = f"{shutil.disk_usage(folder).free} bytes are free there"
     except OSError:

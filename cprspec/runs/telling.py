@@ -121,7 +121,7 @@ def describe(event: events.Event) -> str | None:
         case events.EvaluationStarted():
             text = f"evaluation {event.name} begins"
         case events.Evaluated():
-            text = f"evaluated {event.name}: {event.records} records in {duration(event.seconds_s)}"
+            text = _evaluated_line(event)
         case events.Warned():
             text = f"warning: {event.message}"
         case events.RunFinished():
@@ -140,6 +140,13 @@ def evaluating_line(event: events.Evaluating) -> str:
     """One line about an evaluation that trains a classifier."""
     on = f"{event.encoder} on {event.dataset}"
     return f"evaluation {event.name}, {on}: epoch {event.epoch} of {event.of}, loss {number(event.loss)}"
+
+
+def _evaluated_line(event: events.Evaluated) -> str:
+    if event.reused_from:
+        return f"evaluation {event.name}: taken from {event.reused_from}, where it was made already"
+    records = f": {event.records} records" if event.records else ""  # features alone have none
+    return f"evaluated {event.name}{records} in {duration(event.seconds_s)}"
 
 
 def _phase_line(event: events.PhaseStarted) -> str:

@@ -18,8 +18,8 @@ import attrs
 
 from cprspec.errors import CprspecError
 from cprspec.spec.by_epoch import plain
-from cprspec.spec.kinds import Component, fields_of
-from cprspec.spec.schema import RECIPE, Clip, Phase, Resolved, WeightsFile
+from cprspec.spec.kinds import Component, Evaluator, fields_of
+from cprspec.spec.schema import JUDGING, RECIPE, Clip, Phase, Resolved, WeightsFile
 
 
 def find_cycle(parents: Mapping[str, Sequence[str]]) -> tuple[str, ...] | None:
@@ -81,9 +81,39 @@ def fingerprints(resolved: Resolved, data_identity: str, weights_sha256: Callabl
             "start_from": _start_facts(phase, result, weights_sha256),
             "mine_with": result[phase.mine_with] if phase.mine_with else None,
         }
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        result[phase.name] = hashlib.sha256(text.encode()).hexdigest()
+        result[phase.name] = _digest(facts)
     return result
+
+
+def evaluation_fingerprint(
+    evaluator: Evaluator,
+    resolved: Resolved,
+    phases: Mapping[str, Mapping[str, Any]],
+    data: Mapping[str, str],
+    versions: Mapping[str, str],
+) -> str:
+    """The sha256 fingerprint of an evaluation: its options, every phase's weights, all data, the seed, and JUDGING.
+
+    `phases` is what is known of each finished phase, `data` the digest of each data set's index. It leaves out names of
+    experiments, folders and workers, and other evaluations. What it says may change with versions, so they are in it.
+    """
+    return _digest(
+        {
+            "judging": JUDGING,
+            "evaluator": _component_facts(evaluator),
+            "phases": [[name, facts["fingerprint"], facts["weights_sha256"]] for name, facts in phases.items()],
+            "views": {name: _component_facts(view) for name, view in resolved.views.items()},
+            "data": {name: [_component_facts(d), data[name]] for name, d in resolved.datasets.items()},
+            "train_on": resolved.train_on,
+            "seed": resolved.seed,
+            "versions": dict(versions),
+        }
+    )
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _start_facts(phase: Phase, done: Mapping[str, str], weights_sha256: Callable[[Path], str]) -> Any:

@@ -137,6 +137,7 @@ def _training_problems(resolved: Resolved, index: Index) -> list[Problem]:
             hint = "some are drawn several times; fewer negatives avoid that"
             problems.append(Problem(message, place, hint, warning=True))
     problems += _few_steps(resolved, len(train), place)
+    problems += _never_full(resolved, len(train), place)
     if len(train) > 1 and sources == 1:
         problems.append(Problem("every training video has the same source, so nothing can be mined", place))
     return list(dict.fromkeys(problems))
@@ -156,6 +157,24 @@ def _few_steps(resolved: Resolved, videos: int, place: Place) -> list[Problem]:
     )
     hint = f"more videos, a smaller batch_size, or about {-(-FEW_STEPS * 3 // each)} epochs"
     return [Problem(message, place, hint, warning=True)]
+
+
+def _never_full(resolved: Resolved, videos: int, place: Place) -> list[Problem]:
+    """A warning for each phase that ends before its queue is full: until then nothing is mined and no update is made."""
+    problems = []
+    for phase in resolved.phases:
+        queue = getattr(phase.framework, "queue_size", 0)
+        if phase.miner is None or phase.mine_with is None or not queue:
+            continue
+        each, needed = videos // phase.batch_size, -(-queue // phase.batch_size)
+        if 0 < each * phase.epochs <= needed:
+            message = (
+                f"phase '{phase.name}' will mine and learn nothing: its queue of {queue} takes {needed} steps to fill, and "
+                f"it has {each * phase.epochs}"
+            )
+            hint = f"a smaller framework.queue_size, or more than {needed // each} epochs"
+            problems.append(Problem(message, place, hint, warning=True))
+    return problems
 
 
 def _evaluation_problems(resolved: Resolved, name: str, index: Index) -> list[Problem]:

@@ -27,7 +27,9 @@ def parse_roots(texts: tuple[str, ...] | list[str]) -> dict[str, str]:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
             message = f"{clean(text, MAX_ECHO)!r} is not NAME=DIR"
-            problems.append(Problem(message, Place(COMMAND_LINE), "for example ucf101=/data/ucf101"))
+            example = clean(text, MAX_ECHO) if text and not equals else "/data/ucf101"
+            hint = f"name the data set as the experiment does, for example ucf101={example}"
+            problems.append(Problem(message, Place(COMMAND_LINE), hint))
         result[name] = folder
     if problems:
         raise CprspecError(problems)

@@ -31,6 +31,9 @@ FORMAT = 1
 RECIPE = 1
 """Raised by hand when the meaning of training changes, so that phases trained before are not reused."""
 
+JUDGING = 1
+"""The same for evaluations."""
+
 RANDOM = "random"
 """The encoder name of the untrained network in an evaluator's `encoders`."""
 

@@ -48,13 +48,16 @@ class Keep:
     by: str = "loss"
 
     def apply(self, checkpoints: Path) -> None:
-        """Remove all others, and what a killed writer left half done."""
+        """Remove all others, and what a killed writer left half done. CprspecError where that cannot be done."""
         folders = in_order(checkpoints)
         figures = [(figure, folder) for folder in folders if (figure := self._figure(folder)) is not None]
         best = [folder for _, folder in sorted(figures, key=lambda pair: pair[0], reverse=self.by != "loss")]
         staying = {*folders[-self.last :], *best[: self.best]}
-        for folder in (*(f for f in folders if f not in staying), *checkpoints.glob(".step-*")):
-            shutil.rmtree(folder)
+        try:
+            for folder in (*(f for f in folders if f not in staying), *checkpoints.glob(".step-*")):
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise CprspecError(f"{checkpoints}: cannot remove old checkpoints: {error}", exit_code=1) from error
 
     def _figure(self, folder: Path) -> float | None:
         try:

@@ -20,6 +20,7 @@ from cprspec.runs.layout import RunDir
 from cprspec.spec.grid import Choice, Plan
 from cprspec.training.ledger import Ledger
 from cprspec.training.mining_table import MiningTable
+from cprspec.training.reuse import FINISHED
 from cprspec.training.stepper import picks_generator
 
 SCHEMA = 1
@@ -94,6 +95,9 @@ def experiment(
     if not path.is_file():
         message = f"phase {plan.phase} has no recording of its mining"
         hint = "it was trained with launch.replay = false or an older version; train it again with --fresh"
+        if not (run.phase(plan.phase) / FINISHED).exists():
+            message = f"phase {plan.phase} is not finished, and no epoch of it that mined is recorded yet"
+            hint = f"cprspec run {run.path} goes on with it"
         raise CprspecError(Problem(message, Place(str(path)), hint))
     recording = read_recording(path)
     if device == "auto":

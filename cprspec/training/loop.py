@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cprspec.learning.convolutions import choose_convolutions
 from cprspec.learning.exchange import gather_cat, rank
 from cprspec.learning.gradients import share_gradients
-from cprspec.learning.ranks import wait_for_all
+from cprspec.learning.ranks import SAVING_H, wait_for_all
 from cprspec.learning.waits import waiting
 from cprspec.mining.picks import stage_ranks
 from cprspec.models.heads import Encoder
@@ -42,9 +42,6 @@ from cprspec.training.snapshot import resume, save
 from cprspec.training.stepper import Picks, Stepper
 from cprspec.training.strips import Strips
 from cprspec.training.writer import writing
-
-SAVING_H = 1.0
-"""How long the other ranks wait for what rank 0 writes, hours: a slow disk is no hang."""
 
 
 def train_phase(job: Job, stepper: Stepper) -> Path:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from attrs import field, frozen
@@ -18,10 +19,11 @@ from cprspec.evaluation.run import evaluate
 from cprspec.learning.ranks import Ranks, wait_for_all
 from cprspec.models.encoders import Weights, read_weights
 from cprspec.runs import events
-from cprspec.runs.files import atomic_write_bytes, atomic_write_json
+from cprspec.runs.files import atomic_write_json
 from cprspec.runs.layout import STOP_REQUESTED, RunDir
 from cprspec.runs.rank_state import EVALUATE
-from cprspec.spec.plan import fingerprints
+from cprspec.spec.kinds import Evaluator
+from cprspec.spec.plan import evaluation_fingerprint, fingerprints
 from cprspec.spec.schema import Phase, Resolved, WeightsFile
 from cprspec.training import checkpoint
 from cprspec.training.build import Start, build_stepper
@@ -32,7 +34,15 @@ from cprspec.training.loop import train_phase
 from cprspec.training.memory import forget_peak, peak_bytes
 from cprspec.training.pulse import Pulse
 from cprspec.training.report import Reporter
-from cprspec.training.reuse import FINISHED, Finished, copy_phase, find_finished, finished_phase
+from cprspec.training.reuse import (
+    FINISHED,
+    Finished,
+    copy_evaluation,
+    copy_phase,
+    find_finished,
+    finished_phase,
+    write_evaluation,
+)
 from cprspec.training.signals import Stopped, StopRequest, asked_to_stop
 from cprspec.video.store import Store
 
@@ -211,14 +221,32 @@ class Recipe:
             self.alive.at(EVALUATE)
             self.report(events.EvaluationStarted(name=name))
             began = time.monotonic()
-            result = evaluate(name, options, trained, work)
-            if self.ranks.first:
-                if result.tensors:
-                    atomic_write_bytes(path.with_suffix(".safetensors"), to_bytes(result.tensors))
-                atomic_write_json(path, result.facts)
+            fingerprint = self._evaluation_fingerprint(options)
+            if (facts := self._taken(name, fingerprint)) is None:
+                result = evaluate(name, options, trained, work)
+                facts = {**result.facts, "fingerprint": fingerprint}
+                if self.ranks.first:
+                    write_evaluation(path, facts, to_bytes(result.tensors) if result.tensors else None)
             self._remove(work)
-            seconds = time.monotonic() - began
-            self.report(events.Evaluated(name=name, records=len(result.facts["records"]), seconds_s=seconds))
+            self.report(
+                events.Evaluated(
+                    name=name, records=len(facts["records"]), seconds_s=time.monotonic() - began,
+                    reused_from=facts.get("reused_from"),
+                )
+            )  # fmt: skip
+
+    def _evaluation_fingerprint(self, options: Evaluator) -> str:
+        data = {name: index.digest() for name, index in self.indices.items()}
+        phases = {name: finished.facts for name, finished in self.done.items()}
+        return evaluation_fingerprint(options, self.resolved, phases, data, versions())
+
+    def _taken(self, name: str, fingerprint: str) -> dict[str, Any] | None:
+        """What another run found, copied by rank 0, if one did; the other ranks take its word."""
+        look = self.ranks.first and not self.fresh
+        facts = copy_evaluation(self.runs, name, fingerprint, self.run) if look else None
+        short = {key: facts[key] for key in ("records", "reused_from")} if facts else None
+        found: dict[str, Any] | None = json.loads(self.ranks.text_from_first(json.dumps(short)))
+        return found
 
     def _remove(self, work: Path) -> None:
         """Remove what an evaluation no longer needs, once no rank reads it."""

@@ -1,13 +1,14 @@
-"""Finished phases are not trained twice: one with the same fingerprint, in any run of the folder, is copied.
+"""Finished phases and evaluations are not made twice: one with the same fingerprint, in any run of the folder, is copied.
 
-The copy holds the last checkpoint and the mining tables, so that the run stands alone when it is moved elsewhere.
+A phase's copy holds the last checkpoint and the mining tables, so that the run stands alone when it is moved elsewhere.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from cprspec.runs.files import (
     sync_tree,
     write_failed,
 )
-from cprspec.runs.layout import STRIPS
+from cprspec.runs.layout import STRIPS, RunDir
 from cprspec.training import checkpoint
 
 FINISHED = "phase.json"
@@ -112,3 +113,32 @@ def _naming_copy(found: Finished, folder: Path, name: str, working: Path) -> Ite
         problem = (write_failed(folder, error) if isinstance(error, OSError) else error).problems[0]
         message = f"finished phase '{name}' cannot be copied from {found.folder}: {problem.message}"
         raise CprspecError(evolve(problem, message=message), exit_code=1) from error
+
+
+def write_evaluation(path: Path, facts: Mapping[str, Any], tensors: bytes | None) -> None:
+    """Write what an evaluation found, the tensors beside it first: the JSON file says that it is finished."""
+    if tensors is not None:
+        atomic_write_bytes(path.with_suffix(".safetensors"), tensors)
+    digest = None if tensors is None else hashlib.sha256(tensors).hexdigest()
+    atomic_write_json(path, {"reused_from": None, **facts, "tensors_sha256": digest})
+
+
+def copy_evaluation(runs: Path, name: str, fingerprint: str, run: RunDir) -> dict[str, Any] | None:
+    """Copy the newest results of the evaluation `name` with `fingerprint` in any run below `runs`; None: none has them."""
+    found = [path for path in runs.glob(f"*/*/evaluations/{name}.json") if path != run.evaluation(name)]
+    for path in sorted(found, key=lambda path: path.parent.parent.name, reverse=True):
+        try:
+            facts = json.loads(path.read_bytes())
+            if facts["fingerprint"] != fingerprint:
+                continue
+            digest = facts["tensors_sha256"]
+            tensors = None if digest is None else path.with_suffix(".safetensors").read_bytes()
+            if tensors is not None and hashlib.sha256(tensors).hexdigest() != digest:
+                continue
+            origin = facts.get("reused_from") or "/".join(path.parts[-4:-2])
+            facts = {**facts, "reused_from": origin, "records": list(facts["records"])}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # unfinished, damaged, or of an older version: it is made again
+        write_evaluation(run.evaluation(name), facts, tensors)
+        return facts
+    return None

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from attrs import frozen
 
-from cprspec.errors import CprspecError
 from cprspec.training.checkpoint import Keep, own
 from cprspec.training.checkpoint import save as save_now
 from cprspec.training.job import Job, Tally
@@ -74,18 +73,11 @@ class CheckpointWriter:
                 self._job.checkpoints, copied.step, copied.weights, copied.state, copied.meta,
                 midway=lambda: self._job.suffer("save", copied.step),
             )  # fmt: skip
-            self._remove_others()
+            self._keep.apply(self._job.checkpoints)
         except BaseException as error:  # noqa: BLE001 - or the thread would take it along, and nobody knew
             self._error = error
         else:
             log.info("checkpoint of step %d written in %.3f s", copied.step, time.monotonic() - began)
-
-    def _remove_others(self) -> None:
-        try:
-            self._keep.apply(self._job.checkpoints)
-        except OSError as error:
-            message = f"{self._job.checkpoints}: cannot remove old checkpoints: {error}"
-            raise CprspecError(message, exit_code=1) from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -31,6 +31,7 @@ from cprspec.data.stores import (
     VIDEOS,
     WORK,
     Facts,
+    StoreFolder,
     StoreOptions,
     dataset_facts,
     is_store,
@@ -87,7 +88,7 @@ def make_store(
     data = _data_facts(collection)
     entries: dict[str, Entry] = data.pop("entries")
     try:
-        options = _begin(collection, out, options, list(entries))
+        options = _begin(collection, out, options, entries, data)
         made = _make(collection, out, options, list(entries), shard, processes, progress)
         return _finish(collection, out, options, entries, data, made, max_bad)
     except OSError as error:
@@ -140,13 +141,20 @@ def _official_splits(dataset: Dataset) -> list[tuple[Dataset, bool]]:
     return [(dataset, True), *((evolve(dataset, split=n), False) for n in others)]  # type: ignore[misc]
 
 
-def _begin(collection: Collection, out: Path, options: StoreOptions, names: Sequence[str]) -> StoreOptions:
-    """The options to go on with; a finished store is opened again if it lacks a video."""
+def _begin(
+    collection: Collection, out: Path, options: StoreOptions, entries: dict[str, Entry], data: Facts
+) -> StoreOptions:
+    """The options to go on with; a finished store is opened again if it lacks a video, or says of one what is no longer so."""
+    names = list(entries)
     if is_store(out):
         store = open_store(out)
         check_same(store.options, options, out)
         records = {record["name"]: record for record in records_of(store)}
-        if all(is_done(records.get(name), out, collection.root / name) for name in names):
+        if records.keys().isdisjoint(names):
+            message = "this store was made of other videos, none of which is here"
+            raise CprspecError(Problem(message, Place(str(out)), "choose another --out, or remove it"))
+        done = all(is_done(records.get(name), out, collection.root / name) for name in names)
+        if done and _still_so(store, entries, data):
             return store.options
         agree_on(out, store.options)
         for record in records.values():
@@ -157,6 +165,15 @@ def _begin(collection: Collection, out: Path, options: StoreOptions, names: Sequ
         chosen = choose_bound([collection.root / name for name in names], options.short_side)
         options = agree_on(out, evolve(options, bound=chosen.bound))
     return options
+
+
+def _still_so(store: StoreFolder, entries: dict[str, Entry], data: Facts) -> bool:
+    """Whether the labels, sources and splits of a finished store are those of the collection now, and its videos no others."""
+    bad = {record["name"] for record in store.manifest["excluded"]}
+    now = {n: (e.label, e.source, data["splits"][n]) for n, e in entries.items() if n not in bad}
+    then = {n: (line["label"], line["source"], line["splits"]) for n, line in store.videos.items()}
+    same = (store.manifest["data"]["component"], store.variants) == (data["component"], data["variants"])
+    return same and now == then and bad <= entries.keys()
 
 
 def _make(

@@ -25,13 +25,15 @@ def run(*arguments):
         ("hmdb51", ["Serre Lab, Brown University", "Creative Commons", "_test_split1.txt", "3570", "1530"]),
         ("kinetics", ["Google DeepMind", "CVD Foundation", "annotations/train.csv", "max_missing"]),
         ("motion", ["Generated clips", "makes its own videos"]),
-        ("folder", ["one folder per class", "--root DIR"]),
+        ("folder", ["one folder per class", "CLASS/**/*.mp4", "holdout", "source_pattern", "--root DIR"]),
+        ("manifest", ["manifest.csv", "label, source, split", "--root DIR"]),
     ],
 )
 def test_without_a_root_it_says_what_is_expected(name, words):
     done = run(name)
     assert (done.exit_code, done.stderr) == (0, "")
     assert [word for word in words if word not in done.stdout] == []
+    assert all(line.split(maxsplit=1)[1:] for line in done.stdout.splitlines() if line.startswith(("from", "licence")))
 
 
 def test_it_counts_and_names_what_is_missing(tmp_path):

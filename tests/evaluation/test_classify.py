@@ -10,8 +10,11 @@ from torch import nn
 from cprspec.components.evaluators import Classifier as Options
 from cprspec.errors import CprspecError
 from cprspec.evaluation import classify as module
+from cprspec.evaluation import features
+from cprspec.evaluation.crops import Answering
+from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
-from cprspec.models.heads import Encoder
+from cprspec.models.heads import ClassHead, Classifier, Encoder
 from cprspec.models.separable import Conv3d
 from cprspec.spec.schema import Clip, Launch
 
@@ -79,3 +82,67 @@ def test_batch_norm_needs_two_clips_on_each_rank(ways):
         module.classify(study(Options(batch_norm=True), videos=3, world=2), heard=None)
     module.classify(study(Options(), videos=3, world=2), heard=None)
     module.classify(study(Options(batch_norm=True), videos=5, world=2), heard=None)
+
+
+class CropsOfVideos:
+    """Ten videos of a window each, other numbers for each place of the crop; it counts what is read."""
+
+    read_so_far = 0
+
+    def __init__(self, *, place, ids, **_):
+        self.place, self.ids = place, ids
+
+    def __len__(self):
+        return len(self.ids)
+
+    def item_bytes(self):
+        return 4 * 16 * 16 * 3
+
+    def read(self, position, tray):
+        CropsOfVideos.read_so_far += 1
+        tray.video = int(self.ids[position])
+        rng = np.random.default_rng((position, *repr(self.place).encode()))
+        tray.room("rgb", (1, 4, 16, 16, 3))[:] = rng.integers(0, 256, (1, 4, 16, 16, 3))
+
+
+class BytesToFloats(nn.Module):
+    def forward(self, clip_NTHWC):
+        return clip_NTHWC.permute(0, 4, 1, 2, 3).float()
+
+
+class StopHereError(Exception):
+    """Stands for a stop request."""
+
+
+def test_a_test_that_is_stopped_goes_on_within_a_crop(monkeypatch, tmp_path):
+    monkeypatch.setattr(features, "VIDEOS_IN_PART", 4)
+    monkeypatch.setattr(module, "TestClips", CropsOfVideos)
+    torch.manual_seed(0)
+    network = Classifier(small_encoder(), ClassHead(4, 2))
+    answering = Answering(network, "rgb", BytesToFloats(), "probabilities")
+
+    def tested(folder, stop_after=None):
+        made = study(Options(crops="five"), videos=10)
+        calls, before = iter(range(10**6)), CropsOfVideos.read_so_far
+
+        def together(save):
+            save()
+            if next(calls) + 1 == stop_after:
+                raise StopHereError
+
+        made.kept_as, made.kept, made.seed = "data@random/rgb", Kept(folder, made.trained.ranks, print), 0
+        made.index.digest = lambda: "digest"
+        made.phase.augment = None
+        made.trained.store, made.trained.pause, made.trained.pause_together = None, (lambda save: None), together
+        try:
+            return module.test(made, answering), CropsOfVideos.read_so_far - before
+        except StopHereError:
+            return None, CropsOfVideos.read_so_far - before
+
+    (ids, whole), read = tested(tmp_path / "whole")
+    assert ids.tolist() == [*range(10)]
+    assert read == 5 * 10
+    _, first = tested(tmp_path / "parts", stop_after=5)
+    (_, found), second = tested(tmp_path / "parts")
+    assert (first, second) == (10 + 8, 2 + 3 * 10)
+    assert torch.equal(found, whole)

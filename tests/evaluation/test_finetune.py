@@ -1,7 +1,9 @@
 """Training a classifier: what learns and how fast, the plateau, and that going on equals never having stopped."""
 
 import math
+import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import nn
 
 from cprspec.components.evaluators import Classifier as Options
 from cprspec.errors import CprspecError
+from cprspec.evaluation import kept
 from cprspec.evaluation.bad_clips import BadClips
 from cprspec.evaluation.finetune import (
     Place,
@@ -27,6 +30,7 @@ from cprspec.evaluation.kept import Kept
 from cprspec.learning.ranks import Ranks
 from cprspec.models.heads import ClassHead, Classifier, Encoder
 from cprspec.runs.events import Warned
+from cprspec.runs.files import atomic_write_bytes
 from cprspec.spec.schema import Launch
 from cprspec.video.supply import Supply
 from cprspec.video.tray import Unread
@@ -264,6 +268,20 @@ def test_two_ranks_learn_what_one_learns(tmp_path):
     train_classifier(alone)
     for key, value in alone.model.state_dict().items():
         torch.testing.assert_close(first[key], value, atol=1e-6, rtol=1e-5)
+
+
+def keep_on_a_slow_disk(rank, folder):
+    ranks = Ranks(rank=rank, world=2, device=CPU)
+    kept.atomic_write_bytes = lambda path, content: time.sleep(8) or atomic_write_bytes(path, content)
+    own = Kept(Path(folder), ranks, print)
+    own.put("name", {"a": torch.arange(3)})
+    return own.get("name")[0]
+
+
+@pytest.mark.slow
+def test_ranks_wait_for_a_slow_disk_longer_than_for_each_other(tmp_path):
+    for found in on_ranks(2, keep_on_a_slow_disk, str(tmp_path), timeout_s=4):
+        assert found["a"].tolist() == [0, 1, 2]
 
 
 def test_other_ranks_go_on_only_where_it_is_allowed(tmp_path):

@@ -54,6 +54,17 @@ def test_the_table_leaves_columns_out_instead_of_cutting_them(make_run, width):
     assert "…" not in table and "quickstart-infonce/" in table and max(map(len, table.splitlines())) <= width
 
 
+def test_in_a_pipe_nothing_of_the_table_is_cut(make_run):
+    name = "a-name-of-an-experiment-that-is-very-long-and-says-all-that-is-in-it"
+    run = make_run(name, state="running")
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cprspec", "status"],
+        cwd=run.path.parents[2], env=environment | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert run.label in done.stdout and "clips/s" in done.stdout
+
+
 def test_it_gives_the_past_then_news_and_ends_with_the_run(make_run):
     run = make_run(state="running")
     beats = []

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cprspec.spec.plan as plan_module
-from cprspec.spec.plan import find_cycle, fingerprints, order
+from cprspec.spec.plan import evaluation_fingerprint, find_cycle, fingerprints, order
 from cprspec.spec.registry import builtin_registry
 from cprspec.spec.resolve import resolve
 from cprspec.spec.schema import Resolved
@@ -121,6 +121,36 @@ def test_data_weights_and_recipe_matter(good: str, read: Read, monkeypatch: pyte
     assert {n for n in before if before[n] != other[n]} == {"cycle"}
     monkeypatch.setattr(plan_module, "RECIPE", 99)
     assert not set(before.values()) & set(_fingerprints(resolved).values())
+
+
+def _judging(resolved: Resolved, data: str = "data", version: str = "1", weights: str = "w") -> str:
+    phases = {name: {"fingerprint": f, "weights_sha256": weights} for name, f in _fingerprints(resolved).items()}
+    indices = dict.fromkeys(resolved.datasets, data)
+    return evaluation_fingerprint(resolved.evaluate["nn"], resolved, phases, indices, {"torch": version})
+
+
+@pytest.mark.parametrize(
+    "override", ["evaluate.nn.k=[1]", 'evaluate.nn.encoders=["cycle"]', "seed=1", "miner.topk=3", "view.flow.bound=5"]
+)
+def test_what_changes_an_evaluation(good: str, read: Read, override: str) -> None:
+    assert _judging(read(good, override)) != _judging(read(good))
+
+
+@pytest.mark.parametrize("override", ['name="other"', "launch.workers=7", 'evaluate.more={use="retrieval"}'])
+def test_what_does_not_change_an_evaluation(good: str, read: Read, override: str) -> None:
+    assert _judging(read(good, override)) == _judging(read(good))
+
+
+def test_data_weights_versions_and_judging_matter(good: str, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = read(good)
+    seen = [
+        _judging(resolved),
+        _judging(resolved, "other"),
+        _judging(resolved, version="2"),
+        _judging(resolved, weights="v"),
+    ]
+    monkeypatch.setattr(plan_module, "JUDGING", 99)
+    assert len({*seen, _judging(resolved)}) == 5
 
 
 def test_same_view_twice_is_the_same_phase(good: str, read: Read) -> None:

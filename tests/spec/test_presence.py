@@ -63,6 +63,17 @@ def test_few_steps(good: str, read: Read, tmp_path: Path) -> None:
     assert problem.hint == "more videos, a smaller batch_size, or about 57 epochs"
 
 
+def test_a_queue_that_is_never_full(good: str, read: Read, tmp_path: Path) -> None:
+    index = _index(range(64), [i % 4 for i in range(64)], tests=3)
+    (problem,) = _look(read(good, *LONG, "phase.cycle.epochs=1"), index, tmp_path)
+    assert problem.warning
+    assert problem.message == (
+        "phase 'cycle' will mine and learn nothing: its queue of 64 takes 8 steps to fill, and it has 8"
+    )
+    assert problem.hint == "a smaller framework.queue_size, or more than 1 epochs"
+    assert _look(read(good, *LONG, "phase.cycle.epochs=2"), index, tmp_path) == []
+
+
 def test_facts() -> None:
     facts = index_facts("d", _index([0, 0, 1, 2, 3, 3], [0, 0, 0, 0, 1, 1], tests=2))
     assert facts == {

@@ -116,6 +116,9 @@ def test_what_cannot_be_mined_again_says_why(reference, capsys, tmp_path):
     RunDir(copy).replay("cycle").unlink()
     with pytest.raises(CprspecError, match=r"has no recording.*launch\.replay"):
         mined_again(copy)
+    (copy / "phases" / "cycle" / "phase.json").unlink()
+    with pytest.raises(CprspecError, match=r"phase cycle is not finished, and .* cprspec run .* goes on with it"):
+        mined_again(copy)
 
 
 @pytest.mark.parametrize("launch", [Launch(replay=False), Launch()])

@@ -63,6 +63,8 @@ def test_every_other_event_is_one_line():
         events.PhaseFinished(phase="a", seconds_s=61, weights_sha256=""),
         events.EvaluationStarted(name="nn"),
         events.Evaluated(name="nn", records=6, seconds_s=2.0),
+        events.Evaluated(name="nn", records=6, seconds_s=2.0, reused_from="x/y"),
+        events.Evaluated(name="features", records=0, seconds_s=2.0),
         events.Warned(message="careful"),
         events.RunFinished(seconds_s=3700),
         events.RunFailed(message="no"),
@@ -73,7 +75,12 @@ def test_every_other_event_is_one_line():
     assert len(lines) == len(some)
     assert "taken from x/y" in lines[2]
     assert lines[4].endswith("evaluation nn begins")
-    assert "1 h 01 min" in lines[7]
+    assert lines[5:8] == [
+        "evaluated nn: 6 records in 2 s",
+        "evaluation nn: taken from x/y, where it was made already",
+        "evaluated features in 2 s",
+    ]
+    assert "1 h 01 min" in lines[9]
     assert [line[line.index("stopped") :] for line in lines[-2:]] == [
         "stopped by SIGINT after step 9; everything is saved",
         "stopped by SIGINT; everything is saved",

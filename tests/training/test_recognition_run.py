@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -71,6 +72,15 @@ def reference(cprspec_session, tmp_path_factory):
     return the_run(folder / "runs")
 
 
+@pytest.fixture
+def phases_alone(reference, tmp_path):
+    """A folder of runs with the reference's phases and none of its evaluations, which would be taken as well."""
+    runs = tmp_path / "runs"
+    there = runs / reference.parent.name / reference.name
+    shutil.copytree(reference, there, ignore=shutil.ignore_patterns("evaluations"))
+    return runs
+
+
 def found(run, name):
     """The facts and the tensors of an evaluation."""
     path = run / "evaluations" / f"{name}.json"
@@ -100,10 +110,10 @@ def test_what_is_written(reference):
 
 @pytest.mark.parametrize("stopped_by", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped_while_fine_tuning_and_resumed_equals_uninterrupted(
-    reference, cprspec, recognition, tmp_path, stopped_by
+    reference, phases_alone, cprspec, recognition, stopped_by
 ):
     # The phases are those of the reference, so what is left is the evaluations.
-    runs = reference.parent.parent
+    runs = phases_alone
     before = {*runs.glob("*/*")}
     often = ("--set", "launch.checkpoint_minutes=0.00001")
     process = cprspec("run", recognition, "--runs", runs, *often, wait=False)
@@ -129,10 +139,10 @@ def test_stopped_while_fine_tuning_and_resumed_equals_uninterrupted(
 
 
 @pytest.mark.slow
-def test_two_ranks_recognise_as_one_does(reference, cprspec, recognition, tmp_path):
-    cprspec("run", recognition, "--runs", reference.parent.parent, "--nproc", 2)
-    run = max(reference.parent.iterdir(), key=lambda p: p.stat().st_mtime)
-    assert run != reference
+def test_two_ranks_recognise_as_one_does(reference, phases_alone, cprspec, recognition):
+    cprspec("run", recognition, "--runs", phases_alone, "--nproc", 2)
+    run = max((phases_alone / reference.parent.name).iterdir(), key=lambda p: p.stat().st_mtime)
+    assert run.name != reference.name
     for name in ("linear", "probe"):  # no batch norm in training: the same but for rounding
         (_, tensors), (_, wanted) = found(run, name), found(reference, name)
         for key, expected in wanted.items():

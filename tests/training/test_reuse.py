@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 
 from cprspec.errors import CprspecError
 from cprspec.runs.files import atomic_write_json
+from cprspec.runs.layout import RunDir
 from cprspec.training import checkpoint
-from cprspec.training.reuse import FINISHED, copy_phase, finished_phase
+from cprspec.training.reuse import FINISHED, copy_evaluation, copy_phase, finished_phase, write_evaluation
 
 
 @pytest.fixture
@@ -99,3 +101,39 @@ def test_one_that_went_away_is_no_error(finished, folder):
     shutil.rmtree(finished.folder)
     assert copy_phase(finished, folder, "rgb") is None
     assert not list(folder.parent.glob("*"))
+
+
+def evaluated(runs, name, tensors=b"tensors", fingerprint="f", **facts):
+    run = RunDir(runs / "small" / name)
+    write_evaluation(run.evaluation("nn"), {"fingerprint": fingerprint, "records": [name], **facts}, tensors)
+    return run
+
+
+def test_an_evaluation_is_copied_from_the_newest_run_that_has_it(tmp_path):
+    for name, fingerprint in (("1", "f"), ("2", "f"), ("3", "other")):
+        evaluated(tmp_path, name, fingerprint=fingerprint)
+    now = RunDir(tmp_path / "small" / "4")
+    facts = copy_evaluation(tmp_path, "nn", "f", now)
+    assert (facts["records"], facts["reused_from"]) == (["2"], "small/2")
+    assert json.loads(now.evaluation("nn").read_text()) == facts
+    assert now.evaluation("nn").with_suffix(".safetensors").read_bytes() == b"tensors"
+    # A copy of a copy says where it was made.
+    assert copy_evaluation(tmp_path, "nn", "f", RunDir(tmp_path / "small" / "5"))["reused_from"] == "small/2"
+    assert copy_evaluation(tmp_path, "linear", "f", RunDir(tmp_path / "small" / "5")) is None
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda file: file.write_text("{"),
+        lambda file: file.write_text("[]"),
+        lambda file: file.write_text('{"fingerprint": "f", "tensors_sha256": null}'),
+        lambda file: file.with_suffix(".safetensors").write_bytes(b"tensorS"),
+        lambda file: file.with_suffix(".safetensors").unlink(),
+    ],
+)
+def test_a_damaged_evaluation_is_made_again(tmp_path, harm):
+    harm(evaluated(tmp_path, "1").evaluation("nn"))
+    now = RunDir(tmp_path / "small" / "2")
+    assert copy_evaluation(tmp_path, "nn", "f", now) is None
+    assert not now.path.exists()

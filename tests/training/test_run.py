@@ -48,7 +48,7 @@ def test_no_pickle_is_written(reference):
     }
 
 
-def test_the_run_reads_the_same_elsewhere_and_a_second_one_reuses_its_phases(reference, cprspec, spec):
+def test_the_run_reads_the_same_elsewhere_and_a_second_one_reuses_what_is_the_same(reference, cprspec, spec):
     done = cprspec("run", spec, "--runs", reference.parent.parent)
     assert "trained already" in done.stderr
     again = max(reference.parent.iterdir(), key=lambda p: p.stat().st_mtime)
@@ -56,6 +56,14 @@ def test_the_run_reads_the_same_elsewhere_and_a_second_one_reuses_its_phases(ref
     assert all(e["reused_from"] for e in events(again, "phase-started"))
     assert all(same(weights(again, p), weights(reference, p)) for p in PHASES)
     assert mining(again, "cycle", 1) == mining(reference, "cycle", 1)
+    (evaluated,) = events(again, "evaluated")
+    assert evaluated["reused_from"] == f"small/{reference.name}" and "nn: taken from small/" in done.stderr
+    was, now = (json.loads((run / "evaluations" / "nn.json").read_text()) for run in (reference, again))
+    assert now == was | {"reused_from": f"small/{reference.name}"}
+    more = ("--set", "evaluate.nn.k=[1]", "--set", 'evaluate.more={use="retrieval"}')
+    cprspec("run", spec, "--runs", reference.parent.parent, *more)
+    other = max(reference.parent.iterdir(), key=lambda p: p.stat().st_mtime)
+    assert [(e["name"], e["reused_from"]) for e in events(other, "evaluated")] == [("nn", None), ("more", None)]
 
 
 @pytest.mark.parametrize("stopped_by", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cprspec.errors import CprspecError
-from cprspec.training import checkpoint, writer
+from cprspec.training import checkpoint
 from cprspec.training.exhaustion import naming_lack_of_memory
 from cprspec.training.job import Tally
 from cprspec.training.writer import writing
@@ -61,10 +61,12 @@ def test_the_first_error_is_the_one_to_tell(job):
 
 
 def test_old_ones_that_cannot_be_removed_are_said(job, monkeypatch):
-    def fail(*_):
-        raise OSError(13, "denied")
+    def fail(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError(13, "denied")
 
-    monkeypatch.setattr(writer.Keep, "apply", fail)
+    (job.checkpoints / ".step-000003.1").mkdir(parents=True)
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", fail)
     with pytest.raises(CprspecError, match="cannot remove old checkpoints"), writing(job) as made:
         put(made, 7)
 

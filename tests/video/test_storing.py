@@ -16,7 +16,7 @@ import pytest
 from attrs import evolve
 from small_videos import make_video
 
-from cprspec.components.datasets import Folder
+from cprspec.components.datasets import Folder, Manifest
 from cprspec.components.datasets import Store as StoreData
 from cprspec.components.views import Flow, Rgb
 from cprspec.data.collections import Collection
@@ -194,6 +194,30 @@ def test_making_it_again_does_nothing_and_a_new_video_is_added(made, collection,
         assert make_store(some, out, OPTIONS, processes=1).made == 1
 
     ends_alike(made, tmp_path, make)
+
+
+def test_labels_that_were_put_right_and_videos_that_went_are_taken_up(collection, tmp_path):
+    root, out = tmp_path / "videos", tmp_path / "store"
+    shutil.copytree(collection.root, root)
+    listed = "path,label,split\n" + "".join(f"{name},run,train\n" for name in NAMES)
+    (root / "manifest.csv").write_text(listed)
+    some = Collection("videos", (Manifest(),), root)
+    assert make_store(some, out, OPTIONS, processes=1).made == len(NAMES)
+    (root / "manifest.csv").write_text(
+        listed.replace("sit/c.mp4,run,train", "sit/c.mp4,sit,test").replace("run/a.mp4,run,train\n", "")
+    )
+    done = make_store(some, out, OPTIONS, processes=1)
+    assert (done.made, done.finished) == (0, True)
+    videos = {v.name: (v.label, v.split) for v in build_index(Manifest(), out).videos}
+    assert videos == {"run/b.avi": (0, "train"), "sit/c.mp4": (1, "test"), "sit/d.avi": (0, "train")}
+
+
+def test_a_store_of_other_videos_is_left_alone(made, tmp_path):
+    out = shutil.copytree(made, tmp_path / "store")
+    other = make_collection(tmp_path / "other", ["jump/e.mp4"])
+    with pytest.raises(CprspecError, match="this store was made of other videos"):
+        make_store(other, out, OPTIONS, processes=1)
+    assert contents(out) == contents(made)
 
 
 def test_it_is_read_where_it_was_moved_to_and_where_nothing_may_be_written(made, tmp_path):

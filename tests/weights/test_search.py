@@ -139,6 +139,19 @@ def test_from_export_to_gallery(made, tmp_path, monkeypatch):
     assert "no such embedding file" in str(call("rgb", query, "--in", "nowhere")[3])
     assert "leave it out" in str(call("rgb", query, "--in", "f.safetensors", "--phase", "rgb")[3])
     assert "end its name with .html" in str(call("rgb", query, "--in", "f.safetensors", "--html", "g.txt")[3])
+    with monkeypatch.context() as early:  # before anything is decoded
+        early.setattr("cprspec.weights.embed.LoadedEncoder.embed", lambda *_, **__: pytest.fail("it was encoded"))
+        assert "gone.mp4: no such file" in str(call("rgb", query, "gone.mp4", "--in", "f.safetensors")[3])
+        for file in ("f.safetensors/g.html", "rgb.html"):
+            Path("rgb.html").mkdir(exist_ok=True)
+            said = str(call("rgb", query, "--in", "f.safetensors", "--html", file)[3])
+            assert f"{file}: cannot write: " in said and said.endswith("; choose another place")
+        for arguments, said in (
+            (["gone.mp4", "-o", "n.safetensors"], "gone.mp4: no such file"),
+            ([str(query), "-o", "n.csv"], "the table of paths is called so"),
+            ([str(query), "-o", "f.safetensors/n"], "cannot write: Not a directory"),
+        ):
+            assert said in str(CliRunner().invoke(app, ["embed", "rgb", *arguments]).exception)
     code, out, talk, _ = call("rgb", made.videos, "--in", made.videos, "--top", "1")
     assert "has the query's class for" in talk
     assert "of 4 queries" in talk
