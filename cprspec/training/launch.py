@@ -80,7 +80,7 @@ def launch(request: Request, nodes: Nodes) -> Path:
     indices, store = read_data(resolved, print_problems), Store(cache=resolved.launch.cache)
     with _settled(request, nodes, resolved) as settled:
         try:
-            prepare(resolved, indices, store, settled)
+            prepare(resolved, indices, store, settled.run_dir if nodes.node_rank == 0 else None)
             return work(settled) if nodes.in_place else run_ranks(evolve(settled, child=True), nodes)
         except (Stopped, KeyboardInterrupt) as stopped:  # the latter between preparing and what ranks listen to
             _say(f"stopped; go on with: {resume_command(settled, nodes)}")
@@ -96,10 +96,10 @@ def launch(request: Request, nodes: Nodes) -> Path:
             raise CprspecError([*others, evolve(last, hint=hint)], error.exit_code) from error
 
 
-def prepare(resolved: Resolved, indices: dict[str, Index], store: Store, request: Request) -> None:
-    """Have all videos in `store`; the run of `request` says meanwhile how far that is, where this machine writes it."""
+def prepare(resolved: Resolved, indices: dict[str, Index], store: Store, run_dir: Path | None) -> None:
+    """Have all videos in `store`; the run in `run_dir` says meanwhile how far that is (None: another machine writes it)."""
     with (
-        preparing(RunDir(request.run_dir) if request.run_dir else None) as tell,
+        preparing(RunDir(run_dir) if run_dir else None) as tell,
         filling() as show,
     ):
 

@@ -59,6 +59,8 @@ class MonitorApp(App[None]):
         self.has_news = False
         self.watched = watched
         self.marked: dict[RunDir, None] = {}
+        self.notice = ""
+        """What the list says beside its runs."""
         self._reading = False
         self._hurry = False
 

@@ -27,6 +27,7 @@ class BesideApp(MonitorApp):
     def __init__(self, runs: Path, child: subprocess.Popen[bytes]) -> None:
         super().__init__(runs)
         self._child, self._found = child, False
+        self.notice = f"the run that begins here has no folder yet (pid {child.pid})"
 
     def _took(self, news: News) -> None:
         super()._took(news)
@@ -34,7 +35,7 @@ class BesideApp(MonitorApp):
             return
         mine = next((glance.run for glance in news.glances if _of_session(glance.status.pid, self._child.pid)), None)
         if mine is not None:
-            self._found = True
+            self._found, self.notice = True, ""
             self.open_run(mine)
         elif self._child.poll() is not None:
             self.exit()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from small_run import SPEC
 
 from cprspec.errors import CprspecError
@@ -19,7 +20,7 @@ from cprspec.runs.summary import read_status, summarise
 from cprspec.training import launch, preparation
 from cprspec.training.nodes import Nodes
 from cprspec.training.preparation import preparing
-from cprspec.training.request import Request, read_requests
+from cprspec.training.request import Request, begin_run, read_requests
 from cprspec.training.signals import Stopped
 
 
@@ -99,6 +100,19 @@ def test_a_run_that_is_stopped_before_its_ranks_listen_can_be_gone_on_with(
     assert capsys.readouterr().err.endswith(f"stopped; go on with: cprspec run {run}\n")
     assert (run / "resolved.toml").exists()
     assert read_status(RunDir(run), []).state == ("starting" if moment == "work" else "stopped")
+
+
+def test_another_machine_prepares_while_the_first_has_the_run(request_, cache, monkeypatch):
+    monkeypatch.setenv("CPRSPEC_CACHE", str(cache))
+    run = RunDir(begin_run(request_, request_.resolve()).run_dir)
+    monkeypatch.setattr(launch, "fill_store", lambda *_: None)
+    monkeypatch.setattr(launch, "run_ranks", lambda *_: run.path)
+    second = Nodes(nnodes=2, node_rank=1, rdzv_endpoint="127.0.0.1:29500")
+    again = evolve(request_, spec=run.resolved, run_dir=run.path)
+    with run.lock():
+        assert launch.launch(again, second) == run.path
+        with pytest.raises(CprspecError, match="is being written"):
+            launch.launch(again, evolve(second, node_rank=0))
 
 
 def test_a_folder_of_runs_that_cannot_be_written_is_told_before_videos_are_prepared(request_, cache, monkeypatch):

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from driving import drive, rewrite, settled
+from driving import drive, rewrite, settled, shown
 
 from cprspec.tui.beside import BesideApp
 
@@ -25,11 +25,27 @@ def test_the_run_of_the_child_is_opened_and_left_alone(recorded, tmp_path):
 
     async def script(pilot):
         await settled(pilot)
+        assert not app.notice
         return app.watched, app.current_mode
 
     assert drive(app, script) == (run, "run")
     assert child.poll() is None
     os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def test_until_there_is_a_run_of_the_child_the_list_says_so(recorded, tmp_path):
+    child = _child("import time; time.sleep(60)")
+    words = f"the run that begins here has no folder yet (pid {child.pid})"
+
+    async def script(pilot):
+        return shown(pilot.app).splitlines()[-2].strip()
+
+    (tmp_path / "runs").mkdir()
+    assert drive(BesideApp(tmp_path / "runs", child), script) == words
+    recorded("other")
+    assert drive(BesideApp(tmp_path / "runs", child), script).startswith(f"{words} | 1 run: 1 finished")
+    child.kill()
     child.wait()
 
 

@@ -25,6 +25,7 @@ class CompareScreen(Pane):
     """Tables of the comparison; read again when the marks change, and on demand."""
 
     NAME = "compare"
+    AUTO_FOCUS = "#comparison"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "again", "Compare again"),
         Binding("g,home", "first", "Top"),
@@ -38,9 +39,6 @@ class CompareScreen(Pane):
     def body(self) -> ComposeResult:
         with VerticalScroll(id="comparison"):
             yield Line(id="tables")
-
-    def on_mount(self) -> None:
-        self.query_one("#comparison").focus()
 
     def show(self) -> None:
         both = dict.fromkeys([self.monitor.watched, *self.monitor.marked])

@@ -25,6 +25,7 @@ ROWS = (0, 5, 8, 14)
 class ExamplesScreen(Screen[None]):
     """Pushed over the mining pane; goes through the classes in the order of the table there."""
 
+    AUTO_FOCUS = "#examples-scroll"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n,right", "turn(1)", "Next class", key_display="n"),
         Binding("p,left", "turn(-1)", "Previous class", key_display="p"),
@@ -45,7 +46,6 @@ class ExamplesScreen(Screen[None]):
         yield Keys()
 
     def on_mount(self) -> None:
-        self.query_one("#examples-scroll").focus()
         self._draw()
 
     def on_resize(self) -> None:

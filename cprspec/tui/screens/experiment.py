@@ -26,6 +26,7 @@ class ExperimentScreen(Pane):
     """The TOML text, with a sign before each line that another run has otherwise."""
 
     NAME = "experiment"
+    AUTO_FOCUS = "#experiment-text"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "only", "Differences only"),
         Binding("n", "next(1)", "Next difference"),
@@ -45,9 +46,6 @@ class ExperimentScreen(Pane):
         yield Line(id="experiment-head")
         with VerticalScroll(id="experiment-text"):
             yield Line(id="toml")
-
-    def on_mount(self) -> None:
-        self.query_one("#experiment-text").focus()
 
     def show(self) -> None:
         watched = self.monitor.watched

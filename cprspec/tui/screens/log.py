@@ -27,6 +27,7 @@ class LogScreen(Pane):
     """The lines of the watched run."""
 
     NAME = "log"
+    AUTO_FOCUS = "RichLog"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", key_display="/"),
         Binding("v", "level", "Level"),
@@ -45,10 +46,6 @@ class LogScreen(Pane):
         yield Line(id="log-head")
         yield Input(placeholder="words that a line must hold: Enter keeps them, Esc drops them", id="search")
         yield RichLog(markup=False, highlight=False, wrap=True, max_lines=5000)
-
-    def on_mount(self) -> None:
-        self.query_one("#search").display = False
-        self.query_one(RichLog).focus()
 
     def show(self) -> None:
         watched = self.monitor.watched

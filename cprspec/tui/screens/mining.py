@@ -44,6 +44,7 @@ class MiningScreen(Pane):
     """The mining tables of the watched run."""
 
     NAME = "mining"
+    AUTO_FOCUS = "ClassTable"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort(1)", "Sort"),
         Binding("S", "sort(-1)", "Sort back", show=False),
@@ -75,13 +76,9 @@ class MiningScreen(Pane):
         yield Line(id="mining-head")
         with Container(id="mining"):
             yield ClassTable()
-            with VerticalScroll(id="mining-side"):
+            with VerticalScroll(id="mining-side", can_focus=False):
                 yield Funnel()
                 yield Line(id="examples")
-
-    def on_mount(self) -> None:
-        self.query_one(ClassTable).focus()
-        self.query_one("#mining-side").can_focus = False
 
     def show(self) -> None:
         wide = self.app.size.width >= WIDE

@@ -43,7 +43,7 @@ class Pane(Screen[None]):
 
     def news(self) -> None:
         """Draw everything that the application knows now."""
-        if not self.is_mounted:
+        if not (self.is_mounted and self.app.is_running):  # or it is being taken apart
             return
         self.show()
         self.show_title()

@@ -22,6 +22,7 @@ class RunsScreen(Pane):
     """The list of runs."""
 
     NAME = "runs"
+    AUTO_FOCUS = "RunsTable"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("s", "sort(1)", "Sort"),
@@ -47,10 +48,6 @@ class RunsScreen(Pane):
         yield RunsTable()
         yield Line(id="summary")
 
-    def on_mount(self) -> None:
-        self.query_one("#filter").display = False
-        self.query_one(RunsTable).focus()
-
     def show(self) -> None:
         shown = self._filtered()
         self.query_one(RunsTable).show(shown, self.monitor.marked, self._sort, self._backwards)
@@ -64,18 +61,23 @@ class RunsScreen(Pane):
         glances = self.monitor.news.glances
         if not self.monitor.has_news:
             return f"reading {self.monitor.source.runs} ..."
+        notice = f"{self.monitor.notice} | " if self.monitor.notice else ""
         if not glances:
-            return f"no runs in {self.monitor.source.runs} yet; start one with cprspec run SPEC"
+            return (
+                notice.removesuffix(" | ")
+                or f"no runs in {self.monitor.source.runs} yet; start one with cprspec run SPEC"
+            )
         counts = dict.fromkeys(("running", "starting", "stale", "killed", "failed", "finished", "stopped", UNREAD), 0)
         for glance in glances:
             state = _state(glance)
             counts[state] = counts.get(state, 0) + 1
         told = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-        some = f"{shown} of {len(glances)} runs" if shown != len(glances) else f"{len(glances)} runs"
+        runs = f"{len(glances)} run{'s' * (len(glances) != 1)}"
+        some = f"{shown} of {runs}" if shown != len(glances) else runs
         chosen = self.query_one(RunsTable).chosen
         under = self.monitor.news.glance(chosen)
         why = f" | {clean(under.why)}" if under and under.why else ""
-        return f"{some}: {told}{why}"
+        return f"{notice}{some}: {told}{why}"
 
     @on(DataTable.RowHighlighted)
     def _highlighted(self) -> None:

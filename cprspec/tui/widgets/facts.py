@@ -125,7 +125,7 @@ def warnings(glance: Glance, history: History, phase: PhaseHistory | None) -> Se
             )
         if np.isnan(phase.steps["loss"][-1]):
             found.append("the loss is not a number")
-    if history.problem is not None and status.state != "starting":
+    if history.problem is not None and status.state != "starting" and status.preparing is None:  # it has no log yet
         found.append(history.problem)
     found += [problem for problem in glance.problems if problem != glance.why]
     return found

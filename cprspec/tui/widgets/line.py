@@ -17,5 +17,8 @@ class Line(Static):
         """Show `text`, which has been cleaned."""
         now = Text(text) if isinstance(text, str) else text
         if now != self._said:
+            grows = self._said is not None and self._said.plain.count("\n") != now.plain.count("\n")
             self._said = now
             self.update(now)
+            if grows:  # said twice within one layout, the second height would be passed over
+                self.call_after_refresh(self.refresh, layout=True)

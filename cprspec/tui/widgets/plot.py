@@ -66,8 +66,8 @@ class MetricPlot(Vertical):
         yield plot
 
     def on_mount(self) -> None:
-        plot = self.query_one(PlotWidget)
-        plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 1, 8
+        for plot in self.query(PlotWidget):  # none, where the monitor is left while it draws this
+            plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 1, 8
 
     def show(self, curves: Sequence[Curve], view: View, empty: str = "nothing yet") -> None:
         """Draw `curves`, the watched run's first; `empty` is said when none has a point."""
