@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,9 +82,9 @@ def launch(request: Request, nodes: Nodes) -> Path:
         try:
             prepare(resolved, indices, store, settled.run_dir if nodes.node_rank == 0 else None)
             return work(settled) if nodes.in_place else run_ranks(evolve(settled, child=True), nodes)
-        except Stopped:
+        except (Stopped, KeyboardInterrupt) as stopped:  # the latter between preparing and what ranks listen to
             _say(f"stopped; go on with: {resume_command(settled, nodes)}")
-            raise
+            raise stopped if isinstance(stopped, Stopped) else Stopped(signal.SIGINT, None) from None
         except CprspecError as error:
             run = settled.run_path()
             if error.exit_code not in (1, LOST_PEER) or run is None or not run.is_dir():
@@ -107,7 +108,9 @@ def prepare(resolved: Resolved, indices: dict[str, Index], store: Store, run_dir
             show(done, videos)
 
         fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
-    print_problems(short_videos(resolved, indices, store))
+        print_problems(
+            short_videos(resolved, indices, store)
+        )  # it looks at every video: that is stopped in the same way
 
 
 @contextmanager

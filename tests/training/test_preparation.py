@@ -88,15 +88,18 @@ def request_(tmp_path):
     return found
 
 
-def test_a_run_that_is_stopped_while_videos_are_prepared_can_be_gone_on_with(
-    request_, tmp_path, cache, monkeypatch, capsys
+@pytest.mark.parametrize("moment", ["fill_store", "short_videos", "work"])
+def test_a_run_that_is_stopped_before_its_ranks_listen_can_be_gone_on_with(
+    request_, tmp_path, cache, monkeypatch, capsys, moment
 ):
     monkeypatch.setenv("CPRSPEC_CACHE", str(cache))
-    monkeypatch.setattr(launch, "fill_store", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(launch, "fill_store", lambda *_: None)
+    monkeypatch.setattr(launch, moment, lambda *_: signal.raise_signal(signal.SIGINT))
     assert launch.launch_all([request_], Nodes()) == (130, [])
     (run,) = (tmp_path / "runs").glob("*/*")
     assert capsys.readouterr().err.endswith(f"stopped; go on with: cprspec run {run}\n")
-    assert (read_status(RunDir(run), []).state, (run / "resolved.toml").exists()) == ("stopped", True)
+    assert (run / "resolved.toml").exists()
+    assert read_status(RunDir(run), []).state == ("starting" if moment == "work" else "stopped")
 
 
 def test_another_machine_prepares_while_the_first_has_the_run(request_, cache, monkeypatch):
