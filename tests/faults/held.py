@@ -34,7 +34,7 @@ HELD = {
         ("faults/test_hosts.py",),
     ),
     "slurm": Held(
-        "jobs of a real Slurm: told to stop, pre-empted, put back, nodes lost, refused; each goes on bit for bit",
+        "jobs of a real Slurm: told to stop, out of time, pre-empted, put back, nodes lost, refused; each goes on bit for bit",
         ("faults/test_slurm.py",),
     ),
     "D1-mount": Held(

@@ -198,5 +198,5 @@ def test_what_slurm_refuses_leaves_no_run(cluster, lab, tmp_path):
     own = {name: cluster.environment[name] for name in ("SLURM_CONF", "PATH")}
     ended = lab.call("submit", "small.toml", "--gpus", 0, "--partition", "none", "--runs", tmp_path / "runs", **own)
     assert ended.code == 1
-    assert ended.last.startswith("sbatch: ") and "invalid partition specified" in ended.last
+    assert ended.talk.splitlines()[-1].startswith("sbatch: invalid partition specified")
     assert list((tmp_path / "runs").iterdir()) == []
