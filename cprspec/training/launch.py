@@ -27,7 +27,7 @@ from cprspec.training.preparation import preparing
 from cprspec.training.prepare import fill_store, read_data, short_videos
 from cprspec.training.progress import filling
 from cprspec.training.request import Request, begin_run
-from cprspec.training.signals import Stopped, forget_request
+from cprspec.training.signals import Stopped, forget_request, handlers_kept
 from cprspec.training.space import check_space
 from cprspec.training.worker import preload_data_workers, work
 from cprspec.video.store import Store
@@ -45,7 +45,8 @@ def launch_all(requests: list[Request], nodes: Nodes) -> tuple[int, list[Path]]:
         if len(requests) > 1:
             _say(f"run {number} of {len(requests)}: {request.title}")
         try:
-            done.append(launch(request, nodes))
+            with handlers_kept():
+                done.append(launch(request, nodes))
         except Stopped as stopped:
             if number < len(requests):
                 _say(f"not begun: {', '.join(later.title for later in requests[number:])}")

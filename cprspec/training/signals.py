@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -82,6 +83,17 @@ class StopRequest:
         if not self.number and file.exists():
             file.unlink(missing_ok=True)
             self.number = signal.SIGTERM
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Give `STOP_SIGNALS` back the handlers that they had: what listens for one run shall not swallow what ends the next."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def forget_request(file: Path) -> None:

@@ -21,7 +21,7 @@ from cprspec.training import launch, preparation
 from cprspec.training.nodes import Nodes
 from cprspec.training.preparation import preparing
 from cprspec.training.request import Request, begin_run, read_requests
-from cprspec.training.signals import Stopped
+from cprspec.training.signals import Stopped, StopRequest
 
 
 @pytest.fixture
@@ -90,11 +90,13 @@ def request_(tmp_path):
 
 @pytest.mark.parametrize("moment", ["fill_store", "short_videos", "work"])
 def test_a_run_that_is_stopped_before_its_ranks_listen_can_be_gone_on_with(
-    request_, tmp_path, cache, monkeypatch, capsys, moment
+    request, request_, tmp_path, cache, monkeypatch, capsys, moment
 ):
     monkeypatch.setenv("CPRSPEC_CACHE", str(cache))
     monkeypatch.setattr(launch, "fill_store", lambda *_: None)
     monkeypatch.setattr(launch, moment, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as a process begins, whatever other tests did
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     assert launch.launch_all([request_], Nodes()) == (130, [])
     (run,) = (tmp_path / "runs").glob("*/*")
     assert capsys.readouterr().err.endswith(f"stopped; go on with: cprspec run {run}\n")
@@ -122,3 +124,10 @@ def test_a_folder_of_runs_that_cannot_be_written_is_told_before_videos_are_prepa
     monkeypatch.setattr(launch, "check_place", lambda *_: None)
     with pytest.raises(CprspecError, match="cannot write"):
         launch.launch(request_, Nodes())
+
+
+def test_what_listened_for_a_run_does_not_swallow_what_ends_the_next(request_, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(launch, "launch", lambda *_: StopRequest().install())
+    launch.launch_all([request_], Nodes())
+    assert signal.getsignal(signal.SIGINT) == before
