@@ -109,9 +109,8 @@ def prepare(resolved: Resolved, indices: dict[str, Index], store: Store, run_dir
             show(done, videos)
 
         fill_store(resolved, indices, store, os.cpu_count() or 1, progress)
-        print_problems(
-            short_videos(resolved, indices, store)
-        )  # it looks at every video: that is stopped in the same way
+        # It looks at every video: that is stopped in the same way.
+        print_problems(short_videos(resolved, indices, store))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from cprspec.training.signals import (
     URGENT_AFTER_S,
     Stopped,
     forget_request,
+    handlers_kept,
     insists,
     leave_at_once,
 )
@@ -114,9 +115,7 @@ def _stopped_by_signals() -> Iterator[None]:
         asked_at = now
         raise Stopped(signal.SIGTERM if number == signal.SIGUSR1 else number, None)
 
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
-    try:
+    with handlers_kept():
+        for number in STOP_SIGNALS:
+            signal.signal(number, stop)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
